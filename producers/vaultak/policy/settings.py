@@ -1,0 +1,50 @@
+"""The policy of one agent or one worker in its simplest form: what the SDK's keyword arguments say.
+
+`VAULTAK_POLICY` and `--policy` name a file with the same keys (TOML or JSON in the SDK; YAML too in the pipeline).
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from vaultak.wire import ActionType, Decision, canonical_json
+
+
+class KillSwitchMode(enum.StrEnum):
+    """What happens when an action crosses `max_risk_score` or `max_actions_per_minute`."""
+
+    ALERT = "alert"
+    PAUSE = "pause"
+    BLOCK = "block"
+    ROLLBACK = "rollback"
+    KILL = "kill"
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(self.value)
+
+
+class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits on an agent. `None` means no limit of that kind.
+
+    Patterns are globs over the normalised resource (`*` spans separators, matching is case-sensitive); a pattern
+    without a scheme or leading slash also matches the last segments of a path (`*.env` matches `/srv/app/.env`).
+    """
+
+    allowed_resources: tuple[str, ...] | None = None
+    blocked_resources: tuple[str, ...] = ()
+    allowed_action_types: tuple[ActionType, ...] | None = None
+    max_actions_per_minute: Annotated[int, Meta(ge=1)] | None = None
+    max_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7
+    alert_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    mode: KillSwitchMode = KillSwitchMode.PAUSE
+
+    @property
+    def version(self) -> str:
+        """A short digest of the content: the same limits have the same version everywhere."""
+        return "p-" + hashlib.sha256(canonical_json(self)).hexdigest()[:12]

@@ -1,0 +1,30 @@
+"""UUIDv7 identifiers (RFC 9562): time-ordered, so that stores keep them next to each other and compress them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+_HEX_VARIANT = "89ab"
+
+
+def _format(ms: int, tail: bytes) -> str:
+    """Lay out 48 bits of time and 74 of `tail` (10 bytes) as RFC 9562 wants them."""
+    t, r = f"{ms & 0xFFFFFFFFFFFF:012x}", tail.hex()
+    return f"{t[:8]}-{t[8:]}-7{r[:3]}-{_HEX_VARIANT[tail[9] & 3]}{r[3:6]}-{r[6:18]}"
+
+
+def uuid7() -> str:
+    """A fresh UUIDv7 from the wall clock and the system's random source."""
+    return _format(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def derived_uuid7(ts_us: int, *parts: str) -> str:
+    """The same UUIDv7 for the same time and parts, always.
+
+    What a stream step creates (a command, an incident) must get the same id when the step runs again after a
+    crash, so that consumers can drop the second copy.
+    """
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return _format(ts_us // 1000, digest[:10])
