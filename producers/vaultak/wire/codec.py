@@ -69,13 +69,26 @@ def _decode(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T:
         raise DecodeError(Reason.MALFORMED_JSON, str(e)) from None
 
 
+def _without_nulls(value: bytes) -> bytes:
+    """Producers in other languages often send an absent member as null: the same thing, as in canonical JSON."""
+    members = msgspec.json.decode(value)
+    if not isinstance(members, dict):
+        return value
+    return _encoder.encode({k: v for k, v in members.items() if v is not None})
+
+
 def decode_event(value: bytes | None, *, now_us: int | None = None) -> tuple[Event, int]:
     """An event and its time in microseconds. Raises `DecodeError`, and nothing else, whatever the bytes.
 
     With `now_us`, events from more than a day in the future are refused too. Old ones are not: recorded runs
     are fed in as well, and a spool can be days late.
     """
-    event = _decode(_events, value)
+    try:
+        event = _decode(_events, value)
+    except DecodeError as e:
+        if e.reason is not Reason.INVALID or value is None or b"null" not in value:
+            raise
+        event = _decode(_events, _without_nulls(value))
     try:
         ts_us = parse_ts_us(event.ts)
     except (ValueError, OverflowError) as e:
