@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from contract.examples import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.examples import EXAMPLES
 from vaultak import wire
 from vaultak.wire.codec import MAX_EVENT_BYTES, MAX_FUTURE_SKEW_US
 
@@ -26,7 +26,11 @@ MINIMAL: dict[str, Any] = {
 }
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from contract.examples import EXAMPLES
 
+from contract.examples import EXAMPLES
 from vaultak import wire
 from vaultak.wire.schemas import MESSAGES, render, schema_of
 

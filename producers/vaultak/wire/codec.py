@@ -28,7 +28,7 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too_large"
     MALFORMED_JSON = "malformed_json"
     INVALID = "invalid"
-    """Well-formed JSON that is not a message: a field missing, of the wrong type, out of range, an unknown enum value or kind."""
+    """Well-formed JSON that is not a message: a member missing, of the wrong type, out of range, or an unknown kind."""
     BAD_TIMESTAMP = "bad_timestamp"
     CLOCK_SKEW = "clock_skew"
     KEY_MISMATCH = "key_mismatch"
