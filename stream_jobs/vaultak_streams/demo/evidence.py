@@ -1,0 +1,86 @@
+"""What the audit store says about the demo: nothing is told that was not read back from ClickHouse."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from vaultak_streams.demo.crew import DemoError
+from vaultak_streams.store import queries
+from vaultak_streams.store.client import Store
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+POLL_S = 0.1
+
+
+def wait_until(question: str, ask: Callable[[], T | None], timeout_s: float) -> T:
+    """The first answer that is not `None`. Raises `DemoError` naming the question when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if (answer := ask()) is not None:
+            return answer
+        time.sleep(POLL_S)
+    raise DemoError(f"{question}: not within {timeout_s:.0f} s")
+
+
+def moment(epoch_s: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(epoch_s, dt.UTC)
+
+
+def rows(store: Store, sql: str, **parameters: object) -> list[Row]:
+    return queries.sql_passthrough(store, sql, parameters).records()
+
+
+def work_is_judged(store: Store, agents: int) -> list[Row] | None:
+    """One row per agent once every action has its verdict; `None` until then."""
+    found = rows(
+        store,
+        "SELECT agent_id, count() AS actions, countIf(decision IS NULL OR decision = '') AS unjudged,"
+        " max(baseline_events) AS baseline_events, round(max(risk), 3) AS max_risk"
+        " FROM vaultak.actions GROUP BY agent_id ORDER BY agent_id",
+    )
+    return found if len(found) == agents and not any(row["unjudged"] for row in found) else None
+
+
+def first_stopping_verdict(store: Store, agent_id: str, after: float) -> Row | None:
+    """The first action since `after` that the agent's own SDK let pass and the stream job stopped."""
+    found = rows(
+        store,
+        "SELECT ts, action_id, action_type, resource, risk, decision, factors, explanation, reasons, scored_ts"
+        " FROM vaultak.actions WHERE agent_id = {agent:String} AND ts >= {after:DateTime64(6, 'UTC')}"
+        " AND decision IN ('pause', 'block', 'rollback', 'kill') AND local_decision IN ('allow', 'alert')"
+        " ORDER BY ts LIMIT 1",
+        agent=agent_id,
+        after=moment(after),
+    )
+    return found[0] if found else None
+
+
+def acknowledged(store: Store, agent_id: str, command: str) -> Row | None:
+    """The command of that kind, with the agent's answer, once the answer is stored."""
+    found = rows(
+        store,
+        "SELECT c.ts AS ordered, a.ts AS answered, c.command AS command, c.reason AS reason, a.result AS result,"
+        " a.detail AS detail, c.issued_by AS issued_by"
+        " FROM vaultak.commands AS c INNER JOIN vaultak.acks AS a ON c.command_id = a.command_id"
+        " WHERE c.agent_id = {agent:String} AND c.command = {command:String} ORDER BY a.ts LIMIT 1",
+        agent=agent_id,
+        command=command,
+    )
+    return found[0] if found else None
+
+
+def trail(store: Store, agent_id: str, after: float, limit: int) -> list[Row]:
+    """The agent's actions since `after`, as the audit shows them."""
+    return rows(
+        store,
+        "SELECT ts, action_type, resource, risk, local_decision, decision, outcome_status FROM vaultak.actions"
+        " WHERE agent_id = {agent:String} AND ts >= {after:DateTime64(6, 'UTC')} ORDER BY ts LIMIT {limit:UInt32}",
+        agent=agent_id,
+        after=moment(after),
+        limit=limit,
+    )
