@@ -1,0 +1,57 @@
+"""Interception: every effect of governed Python code is judged before it happens.
+
+One audit hook (PEP 578) enforces; it cannot be removed. Patches only add what the hook cannot know: outcomes, and
+effects for which Python raises no event. What neither can see is listed in `docs/limits.md`.
+
+A new target is a module with `CLASSIFIERS` (event -> classifier) and `patch()`, added to `_TARGETS`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Final
+
+from vaultak.intercept import (
+    code,
+    databases,
+    descriptors,
+    environment,
+    files,
+    interpreters,
+    names,
+    processes,
+    sockets,
+    threads,
+)
+from vaultak.intercept.hook import build, faults
+from vaultak.intercept.trust import origins
+
+__all__ = ["faults", "install", "installed"]
+
+_TARGETS: Final = (files, descriptors, processes, sockets, code, environment, databases, interpreters, threads)
+
+_lock = threading.Lock()
+_installed = False
+
+
+def installed() -> bool:
+    """Whether the hook is in place in this interpreter."""
+    return _installed
+
+
+def install() -> None:
+    """Put the hook and the patches in place, once for the life of the process. Thread-safe, idempotent.
+
+    Without a governor they cost a dictionary look-up an event and change nothing.
+    """
+    global _installed
+    with _lock:
+        if _installed:
+            return
+        origins.learn_sdk()
+        names.patch()
+        for target in _TARGETS:
+            target.patch()
+        sys.addaudithook(build({event: c for target in _TARGETS for event, c in target.CLASSIFIERS.items()}))
+        _installed = True

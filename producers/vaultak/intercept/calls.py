@@ -1,0 +1,95 @@
+"""Patched calls under way on this thread: they collect the actions judged inside and settle them when they end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vaultak.errors import ActionDeniedError, AgentKilledError
+from vaultak.governor import Governor, current
+from vaultak.wire import OutcomeStatus
+
+MAX_ERROR_CHARS = 500
+
+
+class Call:
+    """One call of a patched function, from entry to return."""
+
+    __slots__ = ("actions", "args", "covered", "kwargs", "name", "started_s")
+
+    def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.name = name
+        self.args = args
+        self.kwargs = kwargs
+        self.actions: list[tuple[Governor, str]] = []
+        self.covered: dict[object, str] = {}
+        """Effects that belong to an action of this call, by what tells them apart: its action id."""
+        self.started_s = time.perf_counter()
+
+    def argument(self, position: int, keyword: str) -> Any:
+        return self.args[position] if len(self.args) > position else self.kwargs.get(keyword)
+
+    def settle(self, error: BaseException | None) -> None:
+        """Record the outcome of every action of this call."""
+        if not self.actions:
+            return
+        duration_ms = (time.perf_counter() - self.started_s) * 1000
+        status, text = _outcome(error)
+        for governor, action_id in self.actions:
+            governor.after(action_id, status, error=text, duration_ms=duration_ms)
+        self.actions.clear()
+
+
+def _outcome(error: BaseException | None) -> tuple[OutcomeStatus, str]:
+    # A non-blocking connect that has begun is a success: its end is seen by the loop, not by the call.
+    if error is None or isinstance(error, BlockingIOError):
+        return OutcomeStatus.OK, ""
+    if isinstance(error, ActionDeniedError | AgentKilledError):
+        return OutcomeStatus.DENIED, str(error)[:MAX_ERROR_CHARS]
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        return OutcomeStatus.ERROR, type(error).__name__
+    return OutcomeStatus.ERROR, f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
+
+
+class Thread(threading.local):
+    """What is under way on one thread."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.compiled: tuple[int, int, str, str] | None = None
+        """Frame, instruction, file name and source of the last compilation."""
+
+
+here = Thread()
+
+
+def covered(key: object) -> str:
+    """The id of the action under way that already stands for this effect; empty when there is none."""
+    for call in reversed(here.calls):
+        if action_id := call.covered.get(key):
+            return action_id
+    return ""
+
+
+def observe(name: str) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]:
+    """A wrapt wrapper that gives the actions judged inside a call their outcome. It decides nothing."""
+
+    def observed(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if current() is None:
+            return wrapped(*args, **kwargs)
+        call = Call(name, args, kwargs)
+        calls = here.calls
+        calls.append(call)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as e:
+            calls.remove(call)
+            call.settle(e)
+            raise
+        calls.remove(call)
+        call.settle(None)
+        return result
+
+    return observed

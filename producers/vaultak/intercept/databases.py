@@ -1,0 +1,36 @@
+"""Databases that open their files in C: the file is judged when the connection is made, the SQL elsewhere."""
+
+from __future__ import annotations
+
+from vaultak.intercept import paths
+from vaultak.intercept.calls import observe
+from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.files import keep_content
+from vaultak.intercept.patching import patch_function
+from vaultak.wire import ActionType
+
+
+def _sqlite(o: Occurrence) -> Effects:
+    name = paths.text(o.args[0])
+    if name in ("", ":memory:") or name.startswith("file::memory:"):
+        return NONE
+    if name.startswith("file:"):
+        from urllib.parse import unquote
+
+        name = unquote(name.removeprefix("file:").partition("?")[0].removeprefix("//"))
+    path = paths.resolve(name) or name
+    return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": o.event}, keep_content(path)),)
+
+
+def _extension(o: Occurrence) -> Effects:
+    file = paths.text(o.args[1])
+    return (
+        Effect(ActionType.CODE_EXECUTION, f"native:{paths.printable(paths.resolve(file) or file)}", {"op": o.event}),
+    )
+
+
+CLASSIFIERS: dict[str, Classifier] = {"sqlite3.connect": _sqlite, "sqlite3.load_extension": _extension}
+
+
+def patch() -> None:
+    patch_function(("sqlite3", "sqlite3.dbapi2", "_sqlite3"), "connect", observe("sqlite3.connect"))

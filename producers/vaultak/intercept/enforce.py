@@ -1,0 +1,50 @@
+"""Judgement in a patch, for effects that raise no audit event."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, cast
+
+from vaultak.governor import current
+from vaultak.intercept.calls import Call, here
+from vaultak.intercept.effect import Classifier, Occurrence
+from vaultak.intercept.hook import classify, judge
+from vaultak.intercept.patching import Wrapper
+from vaultak.intercept.trust import origins
+
+
+def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> Wrapper:
+    """A wrapt wrapper that judges the effects of a call before it and gives them their outcome after it.
+
+    The classifier sees the call's positional arguments, after the instance with `on_instance`; keywords are in
+    `Occurrence.call`.
+    """
+
+    def enforced(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        governor = current()
+        if governor is None:
+            return wrapped(*args, **kwargs)
+        frame = origins.actor(sys._getframe(1))
+        if origins.is_sdk(frame):
+            return wrapped(*args, **kwargs)
+        call = Call(name, args, kwargs)
+        seen = (instance, *args) if on_instance else args
+        here.calls.append(call)
+        try:
+            if effects := classify(classifier, Occurrence(name, seen, frame, call)):
+                judge(governor, effects, "patch")
+            result = wrapped(*args, **kwargs)
+        except BaseException as e:
+            here.calls.remove(call)
+            call.settle(e)
+            raise
+        here.calls.remove(call)
+        call.settle(None)
+        return result
+
+    return enforced
+
+
+origins.make_transparent(cast(FunctionType, enforce("", lambda _o: ())))

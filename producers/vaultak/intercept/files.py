@@ -1,0 +1,283 @@
+"""Files: opened, removed, renamed, linked, made, cut, and their permissions.
+
+What is an action. Opening a file is (`file_read` or `file_write`); so is each change to a name or to permissions. A
+rename is two: the source goes (`file_delete`) and the target is written (`file_write`); a hard link likewise reads
+its source. `shutil.rmtree` is one on the root, judged before anything is gone, and one for each entry, so that no
+limit on a single file is passed over; the removal of the root itself is not counted twice. Listing a directory,
+`stat`, `chdir` and wrapping an open descriptor are none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vaultak.intercept import paths
+from vaultak.intercept.calls import Call, covered, observe
+from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.patching import patch_function
+from vaultak.intercept.trust import LIBRARY_ROOTS, Origin, origins
+from vaultak.wire import ActionType
+
+if TYPE_CHECKING:
+    from vaultak.undo import UndoLog
+
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_PATH_ONLY = getattr(os, "O_PATH", 0)
+_SOURCES = (".py", ".pyc", ".pyi", ".so", ".pth")
+_INERT = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
+"""Devices that hold nothing and keep nothing."""
+
+_PUBLIC = ("/usr/share/zoneinfo/", "/etc/localtime", "/etc/mime.types", "/usr/share/mime/")
+"""System data that the standard library reads on its own behalf."""
+
+MAX_KEPT = 1024
+"""Files remembered as kept; forgetting one costs a second copy of it, nothing else."""
+
+_kept: OrderedDict[tuple[int, str], None] = OrderedDict()
+
+Journal = Callable[["UndoLog", str], object]
+
+
+def _effect(kind: ActionType, path: str, payload: dict[str, Any], journal: Journal | None = None) -> Effect:
+    return Effect(kind, paths.printable(path), payload, journal)
+
+
+def keep_content(path: str) -> Journal:
+    """Journals the content of a file that is about to be overwritten."""
+
+    def keep(undo: UndoLog, action_id: str) -> None:
+        undo.before_write(action_id, path)
+        _kept[id(undo), path] = None
+        while len(_kept) > MAX_KEPT:
+            _kept.popitem(last=False)
+
+    return keep
+
+
+def keep_content_once(path: str) -> Journal:
+    """As `keep_content`, unless the opening of the file kept it already: for writes through a descriptor."""
+
+    def keep(undo: UndoLog, action_id: str) -> None:
+        if (id(undo), path) not in _kept:
+            keep_content(path)(undo, action_id)
+
+    return keep
+
+
+def _opened(o: Occurrence) -> Effects:
+    name, mode, flags = o.args
+    if isinstance(name, int) or flags & _PATH_ONLY == _PATH_ONLY != 0:
+        return NONE
+    call = o.call
+    if call is not None and call.name == "open" and call.argument(7, "opener") is not None:
+        return NONE  # the opener opens, and is seen doing it
+    writes = bool(flags & _WRITES) or (isinstance(mode, str) and not set("wax+").isdisjoint(mode))
+    if o.frame is not None and origins.of(o.frame.f_code) is Origin.IMPORTER and _imports(paths.text(name), o.frame):
+        return NONE
+    path = paths.resolve(name, dir_fd=_directory(call), follow=not flags & os.O_NOFOLLOW)
+    if path is None or path in _INERT:
+        return NONE
+    payload = {"op": "open", "mode": mode if isinstance(mode, str) else _mode(flags)}
+    if writes:
+        return (_effect(ActionType.FILE_WRITE, path, payload, keep_content(path)),)
+    if (mode is None and paths.is_directory(path)) or _is_upkeep(path, o.frame):
+        return NONE
+    return (_effect(ActionType.FILE_READ, path, payload),)
+
+
+def _mode(flags: int) -> str:
+    if not flags & (os.O_WRONLY | os.O_RDWR):
+        return "r"
+    letter = "a" if flags & os.O_APPEND else "x" if flags & os.O_EXCL else "w" if flags & os.O_TRUNC else "r"
+    return letter + ("+" if flags & os.O_RDWR or letter == "r" else "")
+
+
+def _directory(call: Call | None) -> int:
+    """The event of `os.open` leaves out its `dir_fd`; the patched call has it."""
+    fd = call.kwargs.get("dir_fd") if call is not None and call.name == "os.open" else None
+    return fd if isinstance(fd, int) else -1
+
+
+def _imports(path: str, frame: FrameType) -> bool:
+    """Whether the import system loads code here, or caches it; the code is judged when it is about to run.
+
+    `loader.get_data("/any/file")` called by an agent is none of that: it reads a file.
+    """
+    if path.startswith(LIBRARY_ROOTS):
+        return True
+    caller = frame.f_back
+    return (
+        (path.endswith(_SOURCES) or "__pycache__" in path)
+        and caller is not None
+        and origins.of(caller.f_code) is Origin.IMPORTER
+    )
+
+
+def _is_upkeep(path: str, frame: FrameType | None) -> bool:
+    """Reads that libraries do on their own behalf: their installed files, source lines for a traceback, time zones."""
+    if path.startswith(_PUBLIC):
+        return frame is None or origins.of(frame.f_code) is not Origin.FOREIGN
+    if path.startswith(LIBRARY_ROOTS):
+        return origins.behind_stdlib(frame) is not Origin.FOREIGN or _reads_source_lines(frame)
+    return _reads_source_lines(frame) and path in _loaded_files()
+
+
+def _reads_source_lines(frame: FrameType | None) -> bool:
+    while frame is not None and origins.of(frame.f_code) is Origin.STDLIB:
+        if frame.f_globals.get("__name__") == "linecache":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _loaded_files() -> set[str]:
+    """Source files whose code is in this process already."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return {os.path.realpath(file) for file in files if isinstance(file, str)}
+
+
+def _removed(o: Occurrence) -> Effects:
+    path = paths.resolve(o.args[0], dir_fd=o.args[1], follow=False)
+    if path is None or (_by_importer(o.frame) and "__pycache__" in path):
+        return NONE
+    return (_effect(ActionType.FILE_DELETE, path, {"op": o.event}, lambda undo, i: undo.before_delete(i, path)),)
+
+
+def _removed_directory(o: Occurrence) -> Effects:
+    path = paths.resolve(o.args[0], dir_fd=o.args[1], follow=False)
+    if path is None:
+        return NONE
+    effect = _effect(ActionType.FILE_DELETE, path, {"op": o.event}, lambda undo, i: undo.before_delete(i, path))
+    return (effect._replace(action_id=covered(("tree", path))),)
+
+
+def _removed_tree(o: Occurrence) -> Effects:
+    dir_fd = o.args[1] if len(o.args) > 1 and isinstance(o.args[1], int) else -1
+    path = paths.resolve(o.args[0], dir_fd=dir_fd, follow=False)
+    if path is None:
+        return NONE
+    call = o.call
+
+    def cover(action_id: str) -> None:
+        if call is not None and call.name == "shutil.rmtree":
+            call.covered["tree", path] = action_id
+
+    return (Effect(ActionType.FILE_DELETE, paths.printable(path), {"op": o.event, "recursive": True}, None, "", cover),)
+
+
+def _renamed(o: Occurrence) -> Effects:
+    source, target, source_fd, target_fd = o.args
+    old = paths.resolve(source, dir_fd=source_fd, follow=False)
+    new = paths.resolve(target, dir_fd=target_fd, follow=False)
+    if old is None or new is None or (_by_importer(o.frame) and "__pycache__" in new):
+        return NONE
+    shown_old, shown_new = paths.printable(old), paths.printable(new)
+    return (
+        Effect(ActionType.FILE_DELETE, shown_old, {"op": o.event, "renamed_to": shown_new}),
+        Effect(
+            ActionType.FILE_WRITE,
+            shown_new,
+            {"op": o.event, "renamed_from": shown_old},
+            lambda undo, i: undo.before_rename(i, old, new),
+        ),
+    )
+
+
+def _by_importer(frame: FrameType | None) -> bool:
+    return frame is not None and origins.of(frame.f_code) is Origin.IMPORTER
+
+
+def _linked(o: Occurrence) -> Effects:
+    source, target, source_fd, target_fd = o.args
+    old = paths.resolve(source, dir_fd=source_fd)
+    new = paths.resolve(target, dir_fd=target_fd, follow=False)
+    if old is None or new is None:
+        return NONE
+    payload = {"op": o.event, "source": paths.printable(old)}
+    return (
+        _effect(ActionType.FILE_READ, old, {"op": o.event, "linked_as": paths.printable(new)}),
+        _effect(ActionType.FILE_WRITE, new, payload, keep_content(new)),
+    )
+
+
+def _symlinked(o: Occurrence) -> Effects:
+    target, name, dir_fd = o.args
+    path = paths.resolve(name, dir_fd=dir_fd, follow=False)
+    if path is None:
+        return NONE
+    goal = os.path.realpath(os.path.join(os.path.dirname(path), paths.text(target)))
+    payload = {"op": o.event, "target": paths.printable(goal)}
+    return (_effect(ActionType.FILE_WRITE, path, payload, lambda undo, i: undo.before_symlink(i, path)),)
+
+
+def _made_directory(o: Occurrence) -> Effects:
+    path = paths.resolve(o.args[0], dir_fd=o.args[2], follow=False)
+    if path is None or (_by_importer(o.frame) and path.endswith("__pycache__")):
+        return NONE
+    return (_effect(ActionType.FILE_WRITE, path, {"op": o.event}, lambda undo, i: undo.before_mkdir(i, path)),)
+
+
+def _truncated(o: Occurrence) -> Effects:
+    path = paths.resolve(o.args[0])
+    if path is None:
+        return NONE
+    return (_effect(ActionType.FILE_WRITE, path, {"op": o.event, "length": o.args[1]}, keep_content(path)),)
+
+
+def _permissions(o: Occurrence) -> Effects:
+    """chmod, chown and extended attributes: the path comes first, a `dir_fd` last where there is one."""
+    fd = o.args[-1] if o.event in ("os.chmod", "os.chown") else -1
+    path = paths.resolve(o.args[0], dir_fd=fd)
+    if path is None:
+        return NONE
+    payload: dict[str, Any] = {"op": o.event}
+    if o.event == "os.chmod":
+        payload["mode"] = f"{o.args[1]:o}"
+    elif o.event == "os.chown":
+        payload |= {"uid": o.args[1], "gid": o.args[2]}
+    else:
+        payload["attribute"] = paths.text(o.args[1])
+    return (_effect(ActionType.PERMISSION_CHANGE, path, payload, lambda undo, i: undo.before_chmod(i, path)),)
+
+
+def _retimed(o: Occurrence) -> Effects:
+    path = paths.resolve(o.args[0], dir_fd=o.args[3])
+    if path is None:
+        return NONE
+    return (_effect(ActionType.FILE_WRITE, path, {"op": o.event}, lambda undo, i: undo.before_chmod(i, path)),)
+
+
+CLASSIFIERS: dict[str, Classifier] = {
+    "open": _opened,
+    "os.remove": _removed,
+    "os.rmdir": _removed_directory,
+    "os.rename": _renamed,
+    "os.link": _linked,
+    "os.symlink": _symlinked,
+    "os.mkdir": _made_directory,
+    "os.truncate": _truncated,
+    "os.chmod": _permissions,
+    "os.chown": _permissions,
+    "os.setxattr": _permissions,
+    "os.removexattr": _permissions,
+    "os.utime": _retimed,
+    "shutil.rmtree": _removed_tree,
+}
+
+_OS_CALLS = (
+    "open", "remove", "unlink", "rmdir", "rename", "replace", "link", "symlink", "mkdir", "truncate", "ftruncate",
+    "chmod", "fchmod", "lchown", "chown", "fchown", "setxattr", "removexattr", "utime",
+)  # fmt: skip
+
+
+def patch() -> None:
+    """Give every way to open or change a file its outcome."""
+    patch_function(("builtins", "io", "_io"), "open", observe("open"))
+    for name in _OS_CALLS:
+        patch_function(("os", "posix"), name, observe(f"os.{name}"))
+    patch_function(("shutil",), "rmtree", observe("shutil.rmtree"))

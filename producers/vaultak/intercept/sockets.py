@@ -1,0 +1,108 @@
+"""Sockets: connected, bound, and data sent to a peer.
+
+A connection is one action; what is sent over it belongs to it. Sending over a socket that someone else connected
+(before the monitor began, or another agent) is an action of its own, once per agent and socket. Resolving a name is
+none. The resource is `host:port`, with the name the address was resolved from where that is known.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import weakref
+from typing import Any
+
+from vaultak.governor import current
+from vaultak.intercept import names, paths
+from vaultak.intercept.calls import observe
+from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.enforce import enforce
+from vaultak.intercept.patching import patch_method
+from vaultak.wire import ActionType
+
+_peers: weakref.WeakKeyDictionary[socket.socket, set[str]] = weakref.WeakKeyDictionary()
+"""Agents whose traffic over a socket has been judged."""
+
+
+def resource_of(family: int, address: object) -> tuple[str, dict[str, Any]]:
+    """`host:port`, `[v6]:port` or `unix:/path` for a socket address, and the numeric address for the payload."""
+    if family == getattr(socket, "AF_UNIX", -1):
+        return _unix(address)
+    if isinstance(address, tuple) and len(address) >= 2 and family in (socket.AF_INET, socket.AF_INET6):
+        host = names.host_text(address[0])
+        name = names.name_of(host)
+        return _host_port(name, address[1]), {"address": _host_port(host, address[1])}
+    return f"socket:{family}:{str(address)[:200]}", {}
+
+
+def _host_port(host: str, port: object) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _unix(address: object) -> tuple[str, dict[str, Any]]:
+    text = os.fsdecode(address) if isinstance(address, bytes | str) else str(address)
+    if text.startswith("\0") or not text:
+        return "unix:@" + paths.printable(text[1:]), {}
+    return "unix:" + paths.printable(paths.resolve(text) or text), {}
+
+
+def _effect(sock: socket.socket, address: object, op: str) -> Effect:
+    resource, payload = resource_of(sock.family, address)
+    payload |= {"op": op, "transport": "udp" if sock.type == socket.SOCK_DGRAM else "tcp"}
+    return Effect(ActionType.NETWORK_REQUEST, resource, payload)
+
+
+def _connected(o: Occurrence) -> Effects:
+    sock, address = o.args
+    return _joined(sock, _effect(sock, address, o.event))
+
+
+def _joined(sock: socket.socket, effect: Effect) -> Effects:
+    """Once allowed, what this agent sends over the socket belongs to this action."""
+    governor = current()
+
+    def joined(_action_id: str) -> None:
+        if governor is not None:
+            _peers.setdefault(sock, set()).add(governor.agent_id)
+
+    return (effect._replace(allowed=joined),)
+
+
+def _addressed(o: Occurrence) -> Effects:
+    sock, address = o.args
+    if address is None:
+        return NONE  # over a connection: seen by the patched method
+    return (_effect(sock, address, o.event),)
+
+
+CLASSIFIERS: dict[str, Classifier] = {
+    "socket.connect": _connected,
+    "socket.bind": _addressed,
+    "socket.sendto": _addressed,
+    "socket.sendmsg": _addressed,
+}
+
+
+def _sent(o: Occurrence) -> Effects:
+    """The first sending of an agent over a socket whose connection it was not judged for."""
+    sock = o.args[0]
+    governor = current()
+    if governor is None or governor.agent_id in _peers.get(sock, ()):
+        return NONE
+    try:
+        peer = sock.getpeername()
+    except OSError:
+        return NONE  # not connected: the event of `sendto` has the address
+    # A pair of sockets inside this process (wake-up pipes of event loops) has no name and reaches nobody.
+    return _joined(sock, _effect(sock, peer, o.event)) if peer else NONE
+
+
+def patch() -> None:
+    """Outcomes of connections, and judgement of what has no event."""
+    for name in ("connect", "connect_ex", "bind", "sendto"):
+        patch_method(socket.socket, name, observe(f"socket.{name}"))
+    for name in ("send", "sendall", "sendmsg", "sendfile"):
+        patch_method(socket.socket, name, enforce(f"socket.{name}", _sent, on_instance=True))
+    for name in ("send", "sendall", "write"):
+        patch_method(ssl.SSLSocket, name, enforce(f"ssl.{name}", _sent, on_instance=True))

@@ -1,0 +1,82 @@
+"""Attribution: work started by an agent is that agent's, in whatever thread it runs.
+
+A thread inherits who governs its starter. A task handed to a pool runs under whoever handed it in, whatever thread
+takes it. Asyncio tasks carry their context by themselves. Threads that the SDK starts for itself are governed by
+nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from vaultak.governor import Governor, activate, current, deactivate
+from vaultak.intercept.effect import Classifier
+from vaultak.intercept.patching import patch_function, patch_method
+from vaultak.intercept.trust import Origin, origins
+
+
+class Bound:
+    """A callable that runs under a given governor, or under none."""
+
+    __slots__ = ("function", "governor")
+
+    def __init__(self, function: Callable[..., Any], governor: Governor | None) -> None:
+        self.function = function
+        self.governor = governor
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        token = activate(self.governor)
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            deactivate(token)
+
+
+def _start(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`_thread.start_new_thread(function, args)` and `start_joinable_thread(function, ...)`: under every thread."""
+    governor = current()
+    if governor is None or not args or origins.behind_stdlib(sys._getframe(1)) is Origin.SDK:
+        return wrapped(*args, **kwargs)
+    return wrapped(Bound(args[0], governor), *args[1:], **kwargs)
+
+
+def _submit(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Bound even outside every monitor: the worker that takes it may have been started inside one."""
+    if not args:
+        return wrapped(*args, **kwargs)
+    return wrapped(Bound(args[0], current()), *args[1:], **kwargs)
+
+
+def _submit_to_threads(wrapped: Callable[..., Any], i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Pools of processes pickle their tasks, and their children inherit; pools of threads are bound."""
+    from multiprocessing.pool import ThreadPool
+
+    return _submit(wrapped, i, args, kwargs) if isinstance(i, ThreadPool) else wrapped(*args, **kwargs)
+
+
+def _patch_executors(module: ModuleType) -> None:
+    patch_method(module.ThreadPoolExecutor, "submit", _submit)
+
+
+def _patch_pools(module: ModuleType) -> None:
+    for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
+        patch_method(module.Pool, name, _submit_to_threads)
+
+
+CLASSIFIERS: dict[str, Classifier] = {}
+
+
+def patch() -> None:
+    patch_function(("_thread",), "start_new_thread", _start)
+    patch_function(("_thread",), "start_new", _start)
+    patch_function(("threading",), "_start_new_thread", _start)
+    for module in ("_thread", "threading"):
+        patch_function((module,), "start_joinable_thread", _start)
+        patch_function((module,), "_start_joinable_thread", _start)
+    wrapt.register_post_import_hook(_patch_executors, "concurrent.futures.thread")
+    wrapt.register_post_import_hook(_patch_pools, "multiprocessing.pool")

@@ -1,0 +1,172 @@
+"""Whose code is running: the SDK's, the import system's, the standard library's, an installed library's, or foreign.
+
+Exemptions hang on the frame that caused an event, never on a flag: a flag would also cover a signal handler that
+happens to run while it is set. Agent code cannot pass for the SDK's by choosing a file name: a code object counts
+as the SDK's only when it equals one compiled from the SDK's own files.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib._bootstrap
+import importlib._bootstrap_external
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+
+MAX_KNOWN_CODES = 16_384
+"""Code objects whose origin is remembered (and which are kept alive by that); beyond it the memory starts afresh."""
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SDK_ROOTS = tuple(os.path.join(root, "") for root in dict.fromkeys((_HERE, os.path.realpath(_HERE))))
+_UNTRUSTED = tuple(os.path.join(root, part, "") for root in SDK_ROOTS for part in ("intercept", "integrations"))
+"""Parts of the SDK that call foreign functions in their own frames: what those do is the agent's doing."""
+
+_CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil", "_pyrepl"})
+"""Plain file helpers the SDK itself calls: an event in them belongs to whoever called them."""
+
+
+class Origin(enum.IntEnum):
+    SDK = 0
+    IMPORTER = 1
+    STDLIB = 2
+    LIBRARY = 3
+    FOREIGN = 4
+
+
+def _roots(*names: str) -> tuple[str, ...]:
+    paths = {sysconfig.get_path(name) for name in names}
+    paths |= {sysconfig.get_path(name, vars={"base": sys.base_prefix, "platbase": sys.base_prefix}) for name in names}
+    return tuple(sorted({os.path.join(form, "") for path in paths if path for form in (path, os.path.realpath(path))}))
+
+
+STDLIB_ROOTS = _roots("stdlib", "platstdlib")
+SITE_ROOTS = tuple(
+    sorted(
+        {*_roots("purelib", "platlib")}
+        | {os.path.join(os.path.realpath(p), "") for p in (*site.getsitepackages(), site.getusersitepackages())}
+    )
+)
+LIBRARY_ROOTS = (*STDLIB_ROOTS, *SITE_ROOTS, *SDK_ROOTS)
+
+
+def _functions(module: ModuleType) -> Iterator[CodeType]:
+    for value in list(vars(module).values()):
+        members = vars(value).values() if isinstance(value, type) else (value,)
+        for member in members:
+            function = getattr(member, "__func__", member)
+            if isinstance(function, FunctionType) and function.__globals__ is vars(module):
+                yield from _nested(function.__code__)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
+
+
+class Origins:
+    """Remembers where code objects come from, by identity."""
+
+    def __init__(self) -> None:
+        self._importers: dict[int, CodeType] = {}
+        for module in (importlib._bootstrap, importlib._bootstrap_external):
+            self._importers |= {id(code): code for code in _functions(module)}
+        self._transparent: dict[int, CodeType] = {}
+        self._exempt: dict[int, CodeType] = {}
+        self._known: dict[int, tuple[CodeType, Origin]] = {}
+        self._sdk_codes: frozenset[CodeType] = frozenset()
+
+    def learn_sdk(self) -> None:
+        """Read the SDK's own code from disk. To be called once, before the hook is there."""
+        files = sorted(Path(SDK_ROOTS[0]).rglob("*.py"))
+        codes = (code for path in files if not str(path).startswith(_UNTRUSTED) for code in _from_disk(str(path)))
+        self._sdk_codes = frozenset(codes)
+        self._known.clear()
+
+    def make_transparent(self, *functions: FunctionType) -> None:
+        """Frames of these wrappers are passed over: the event belongs to their caller."""
+        self._transparent |= {id(f.__code__): f.__code__ for f in functions}
+
+    def exempt(self, *functions: FunctionType) -> None:
+        """Events raised directly by these functions are the SDK's own."""
+        self._exempt |= {id(f.__code__): f.__code__ for f in functions}
+
+    def actor(self, frame: FrameType | None) -> FrameType | None:
+        """The frame that an event belongs to."""
+        while frame is not None and id(frame.f_code) in self._transparent:
+            frame = frame.f_back
+        return frame
+
+    def of(self, code: CodeType) -> Origin:
+        """Where a code object comes from."""
+        known = self._known.get(id(code))
+        if known is not None:
+            return known[1]
+        origin = self._find(code)
+        if len(self._known) >= MAX_KNOWN_CODES:
+            self._known.clear()
+        self._known[id(code)] = (code, origin)
+        return origin
+
+    def _find(self, code: CodeType) -> Origin:
+        if id(code) in self._exempt:
+            return Origin.SDK
+        if id(code) in self._importers:
+            return Origin.IMPORTER
+        name = code.co_filename
+        if name.startswith(SDK_ROOTS):
+            return Origin.SDK if not name.startswith(_UNTRUSTED) and code in self._sdk_codes else Origin.FOREIGN
+        if name.startswith(SITE_ROOTS):
+            return Origin.LIBRARY
+        return Origin.STDLIB if name.startswith((*STDLIB_ROOTS, "<frozen ")) else Origin.FOREIGN
+
+    def is_sdk(self, frame: FrameType | None) -> bool:
+        """Whether the SDK itself acts here, directly or through a plain file helper of the standard library."""
+        while frame is not None:
+            origin = self.of(frame.f_code)
+            if origin is Origin.SDK:
+                return True
+            if origin is not Origin.STDLIB or frame.f_globals.get("__name__") not in _CARRIERS:
+                return False
+            frame = self.actor(frame.f_back)
+        return False
+
+    def behind_stdlib(self, frame: FrameType | None) -> Origin:
+        """The origin of the first caller that is not the standard library."""
+        while frame is not None:
+            if id(frame.f_code) not in self._transparent:
+                origin = self.of(frame.f_code)
+                if origin is not Origin.STDLIB:
+                    return origin
+            frame = frame.f_back
+        return Origin.STDLIB
+
+    def loads_library(self, frame: FrameType | None) -> bool:
+        """Whether the import system is running the body of an installed library, with only libraries in between."""
+        while frame is not None:
+            origin = self.of(frame.f_code)
+            if origin is Origin.IMPORTER:
+                return True
+            if origin is Origin.FOREIGN and id(frame.f_code) not in self._transparent:
+                return False
+            frame = frame.f_back
+        return False
+
+
+def _from_disk(path: str) -> Iterator[CodeType]:
+    try:
+        code = SourceFileLoader("vaultak", path).get_code("vaultak")
+    except (OSError, SyntaxError, ImportError):
+        return
+    if code is not None:
+        yield from _nested(code)
+
+
+origins = Origins()
