@@ -6,7 +6,9 @@ is over. It knows nothing of policies, queues or Kafka.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import sys
+import threading
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vaultak.wire import ActionType, OutcomeStatus
@@ -63,10 +65,48 @@ class Governor(Protocol):
 _current: ContextVar[Governor | None] = ContextVar("vaultak_governor", default=None)
 
 
+class _Held(threading.local):
+    """What a thread is inside of, whatever context runs on it."""
+
+    def __init__(self) -> None:
+        self.stack: list[tuple[Token[Governor | None], Governor | None]] = []
+        self.top: Governor | None = None
+
+
+_held = _Held()
+_get = _current.get
+
+
 def current() -> Governor | None:
-    """Who governs the running thread or task; `None` outside every monitor."""
-    return _current.get()
+    """Who governs the running thread or task; `None` outside every monitor.
+
+    The context decides. Where it says nothing, the thread does: inside a synchronous `with` all that runs on the
+    thread is inside, also what runs in a fresh `contextvars.Context()`.
+    """
+    return _get() or _held.top
 
 
-activate = _current.set
-deactivate = _current.reset
+def activate(governor: Governor | None) -> Token[Governor | None]:
+    """Put the running thread or task under a governor, or under none, until `deactivate` gets the token."""
+    token = _current.set(governor)
+    # On a thread that runs an event loop other tasks take turns: there the context alone decides.
+    if _running_loop() is None:
+        _held.stack.append((token, governor))
+        _held.top = governor
+    return token
+
+
+def deactivate(token: Token[Governor | None]) -> None:
+    """Undo one `activate`, in the same context. Raises `ValueError` in another one."""
+    _current.reset(token)
+    stack = _held.stack
+    for position in range(len(stack) - 1, -1, -1):
+        if stack[position][0] is token:
+            del stack[position]
+            _held.top = stack[-1][1] if stack else None
+            break
+
+
+def _running_loop() -> object | None:
+    events = sys.modules.get("asyncio.events")
+    return events._get_running_loop() if events is not None else None
