@@ -62,14 +62,20 @@ class Governor(Protocol):
         ...
 
 
-_current: ContextVar[Governor | None] = ContextVar("vaultak_governor", default=None)
+class _Unset:
+    """The context says nothing: it was made empty, or nobody has activated anything in it."""
+
+
+_UNSET = _Unset()
+_current: ContextVar[Governor | _Unset | None] = ContextVar("vaultak_governor", default=_UNSET)
+Activation = Token[Governor | None | _Unset]
 
 
 class _Held(threading.local):
     """What a thread is inside of, whatever context runs on it."""
 
     def __init__(self) -> None:
-        self.stack: list[tuple[Token[Governor | None], Governor | None]] = []
+        self.stack: list[tuple[Activation, Governor | None]] = []
         self.top: Governor | None = None
 
 
@@ -83,10 +89,11 @@ def current() -> Governor | None:
     The context decides. Where it says nothing, the thread does: inside a synchronous `with` all that runs on the
     thread is inside, also what runs in a fresh `contextvars.Context()`.
     """
-    return _get() or _held.top
+    governor = _get()
+    return _held.top if isinstance(governor, _Unset) else governor
 
 
-def activate(governor: Governor | None) -> Token[Governor | None]:
+def activate(governor: Governor | None) -> Activation:
     """Put the running thread or task under a governor, or under none, until `deactivate` gets the token."""
     token = _current.set(governor)
     # On a thread that runs an event loop other tasks take turns: there the context alone decides.
@@ -96,7 +103,7 @@ def activate(governor: Governor | None) -> Token[Governor | None]:
     return token
 
 
-def deactivate(token: Token[Governor | None]) -> None:
+def deactivate(token: Activation) -> None:
     """Undo one `activate`, in the same context. Raises `ValueError` in another one."""
     _current.reset(token)
     stack = _held.stack

@@ -25,6 +25,7 @@ from vaultak.intercept import (
     threads,
 )
 from vaultak.intercept.hook import build, faults
+from vaultak.intercept.patching import rebind_aliases
 from vaultak.intercept.trust import origins
 
 __all__ = ["faults", "install", "installed"]
@@ -53,5 +54,6 @@ def install() -> None:
         names.patch()
         for target in _TARGETS:
             target.patch()
+        rebind_aliases()
         sys.addaudithook(build({event: c for target in _TARGETS for event, c in target.CLASSIFIERS.items()}))
         _installed = True

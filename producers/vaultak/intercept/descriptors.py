@@ -8,12 +8,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from vaultak.governor import current
 from vaultak.intercept import paths
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
-from vaultak.intercept.files import keep_content, keep_content_once
+from vaultak.intercept.files import is_open_for_writing, keep_content
 from vaultak.intercept.patching import patch_function
-from vaultak.intercept.sockets import resource_of
+from vaultak.intercept.sockets import is_judged, resource_of
 from vaultak.wire import ActionType
 
 _STANDARD_STREAMS = (0, 1, 2)
@@ -25,13 +26,16 @@ def _written(fd: object, op: str) -> Effects:
         return NONE
     path = paths.of_descriptor(fd)
     if path is not None:
-        if path.startswith("/dev/"):
+        governor = current()
+        if path.startswith("/dev/") or governor is None or is_open_for_writing(governor.agent_id, path):
             return NONE
-        return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": op, "fd": fd}, keep_content_once(path)),)
+        return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": op, "fd": fd}, keep_content(path)),)
     return _sent_through(fd, op)
 
 
 def _sent_through(fd: int, op: str) -> Effects:
+    if is_judged(fd):
+        return NONE
     try:
         with socket.socket(fileno=os.dup(fd)) as sock:
             family, peer = sock.family, sock.getpeername()

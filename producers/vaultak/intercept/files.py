@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from vaultak.governor import current
 from vaultak.intercept import paths
 from vaultak.intercept.calls import Call, covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
@@ -35,10 +36,10 @@ _INERT = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
 _PUBLIC = ("/usr/share/zoneinfo/", "/etc/localtime", "/etc/mime.types", "/usr/share/mime/")
 """System data that the standard library reads on its own behalf."""
 
-MAX_KEPT = 1024
-"""Files remembered as kept; forgetting one costs a second copy of it, nothing else."""
+MAX_OPENED = 4096
+"""Files remembered as opened; a write through a descriptor of one forgotten is an action of its own, nothing else."""
 
-_kept: OrderedDict[tuple[int, str], None] = OrderedDict()
+_opened_for_writing: OrderedDict[tuple[str, str], None] = OrderedDict()
 
 Journal = Callable[["UndoLog", str], object]
 
@@ -49,24 +50,22 @@ def _effect(kind: ActionType, path: str, payload: dict[str, Any], journal: Journ
 
 def keep_content(path: str) -> Journal:
     """Journals the content of a file that is about to be overwritten."""
-
-    def keep(undo: UndoLog, action_id: str) -> None:
-        undo.before_write(action_id, path)
-        _kept[id(undo), path] = None
-        while len(_kept) > MAX_KEPT:
-            _kept.popitem(last=False)
-
-    return keep
+    return lambda undo, action_id: undo.before_write(action_id, path)
 
 
-def keep_content_once(path: str) -> Journal:
-    """As `keep_content`, unless the opening of the file kept it already: for writes through a descriptor."""
+def is_open_for_writing(agent_id: str, path: str) -> bool:
+    """Whether an action of this agent opened the file: what it writes through descriptors belongs to that action."""
+    return (agent_id, path) in _opened_for_writing
 
-    def keep(undo: UndoLog, action_id: str) -> None:
-        if (id(undo), path) not in _kept:
-            keep_content(path)(undo, action_id)
 
-    return keep
+def _remember_opened(path: str) -> Callable[[str], None]:
+    def remember(_action_id: str) -> None:
+        if (governor := current()) is not None:
+            _opened_for_writing[governor.agent_id, path] = None
+            while len(_opened_for_writing) > MAX_OPENED:
+                _opened_for_writing.popitem(last=False)
+
+    return remember
 
 
 def _opened(o: Occurrence) -> Effects:
@@ -84,7 +83,8 @@ def _opened(o: Occurrence) -> Effects:
         return NONE
     payload = {"op": "open", "mode": mode if isinstance(mode, str) else _mode(flags)}
     if writes:
-        return (_effect(ActionType.FILE_WRITE, path, payload, keep_content(path)),)
+        effect = _effect(ActionType.FILE_WRITE, path, payload, keep_content(path))
+        return (effect._replace(allowed=_remember_opened(path)),)
     if (mode is None and paths.is_directory(path)) or _is_upkeep(path, o.frame):
         return NONE
     return (_effect(ActionType.FILE_READ, path, payload),)

@@ -8,6 +8,8 @@ always in the payload too.
 from __future__ import annotations
 
 import _socket
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,10 @@ from vaultak.intercept.patching import patch_function
 
 MAX_NAMES = 4096
 
-_names: OrderedDict[str, str] = OrderedDict()
+NAME_TTL_S = 300.0
+"""Clients connect right after resolving; an address used much later says nothing about the name."""
+
+_names: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
 
 def host_text(host: object) -> str:
@@ -47,18 +52,24 @@ def _canonical_ip(text: str) -> str:
 
 
 def remember(host: object, address: str) -> None:
+    """A name was resolved to an address. An address asked for as such is no longer known by a name."""
     name = host_text(host)
-    if not name or name == address or _canonical_ip(name):
+    if not name or _canonical_ip(name):
+        _names.pop(address, None)
         return
-    _names[address] = name
+    _names[address] = (name, time.monotonic() + NAME_TTL_S)
     _names.move_to_end(address)
     while len(_names) > MAX_NAMES:
         _names.popitem(last=False)
 
 
 def name_of(address: str) -> str:
-    """The name that an address was resolved from; the address itself when none is known."""
-    return _names.get(address, address)
+    """The name that an address was resolved from lately; the address itself when none is known."""
+    name, expires_s = _names.get(address, (address, math.inf))
+    return name if time.monotonic() < expires_s else address
+
+
+forget = _names.clear
 
 
 def _getaddrinfo(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
 import wrapt
@@ -15,6 +15,9 @@ from vaultak.intercept.trust import origins
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
 origins.make_transparent(cast(FunctionType, observe("")))
+
+
+_replaced: dict[int, tuple[object, object]] = {}
 
 
 class Patched(wrapt.FunctionWrapper[..., Any]):
@@ -37,9 +40,22 @@ def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper) -> Non
         return
     original = getattr(loaded[0], name)
     patched = Patched(original, wrapper)
+    _replaced[id(original)] = (original, patched)
     for module in loaded:
         if getattr(module, name) is original:
             setattr(module, name, patched)
+
+
+def rebind_aliases() -> None:
+    """Put the patches under the names that modules loaded earlier gave to the originals (`from os import write`)."""
+    for name, module in list(sys.modules.items()):
+        if not isinstance(module, ModuleType) or name.partition(".")[0] in ("vaultak", "wrapt"):
+            continue
+        members = vars(module)
+        for alias, value in list(members.items()):
+            found = _replaced.get(id(value))
+            if found is not None and found[0] is value:
+                members[alias] = found[1]
 
 
 def patch_method(owner: type, name: str, wrapper: Wrapper) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import weakref
+from collections import OrderedDict
 from typing import Any
 
 from vaultak.governor import current
@@ -21,8 +21,11 @@ from vaultak.intercept.enforce import enforce
 from vaultak.intercept.patching import patch_method
 from vaultak.wire import ActionType
 
-_peers: weakref.WeakKeyDictionary[socket.socket, set[str]] = weakref.WeakKeyDictionary()
-"""Agents whose traffic over a socket has been judged."""
+MAX_CONNECTIONS = 8192
+"""Connections remembered as judged; sending over one forgotten is an action of its own, nothing else."""
+
+_judged: OrderedDict[tuple[str, int], None] = OrderedDict()
+"""Agent and inode of the sockets whose connection was judged for that agent. The kernel does not reuse inodes soon."""
 
 
 def resource_of(family: int, address: object) -> tuple[str, dict[str, Any]]:
@@ -32,7 +35,8 @@ def resource_of(family: int, address: object) -> tuple[str, dict[str, Any]]:
     if isinstance(address, tuple) and len(address) >= 2 and family in (socket.AF_INET, socket.AF_INET6):
         host = names.host_text(address[0])
         name = names.name_of(host)
-        return _host_port(name, address[1]), {"address": _host_port(host, address[1])}
+        numeric = _host_port(host, address[1])
+        return _host_port(name, address[1]), {"address": numeric} | ({} if name == host else {"resources": [numeric]})
     return f"socket:{family}:{str(address)[:200]}", {}
 
 
@@ -60,13 +64,27 @@ def _connected(o: Occurrence) -> Effects:
 
 def _joined(sock: socket.socket, effect: Effect) -> Effects:
     """Once allowed, what this agent sends over the socket belongs to this action."""
-    governor = current()
 
     def joined(_action_id: str) -> None:
-        if governor is not None:
-            _peers.setdefault(sock, set()).add(governor.agent_id)
+        if key := _key(sock.fileno()):
+            _judged[key] = None
+            while len(_judged) > MAX_CONNECTIONS:
+                _judged.popitem(last=False)
 
     return (effect._replace(allowed=joined),)
+
+
+def _key(fd: int) -> tuple[str, int] | None:
+    governor = current()
+    try:
+        return None if governor is None else (governor.agent_id, os.fstat(fd).st_ino)
+    except OSError:
+        return None
+
+
+def is_judged(fd: int) -> bool:
+    """Whether the running agent was judged for the connection of this socket."""
+    return _key(fd) in _judged
 
 
 def _addressed(o: Occurrence) -> Effects:
@@ -87,8 +105,7 @@ CLASSIFIERS: dict[str, Classifier] = {
 def _sent(o: Occurrence) -> Effects:
     """The first sending of an agent over a socket whose connection it was not judged for."""
     sock = o.args[0]
-    governor = current()
-    if governor is None or governor.agent_id in _peers.get(sock, ()):
+    if is_judged(sock.fileno()):
         return NONE
     try:
         peer = sock.getpeername()

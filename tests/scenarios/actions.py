@@ -1,0 +1,8 @@
+"""The catalogue: distinct ways in which Python code causes an effect, as data."""
+
+from __future__ import annotations
+
+from scenarios import actions_code, actions_files, actions_network, actions_processes
+from scenarios.actions_sandbox import Way
+
+WAYS: tuple[Way, ...] = (*actions_files.WAYS, *actions_processes.WAYS, *actions_network.WAYS, *actions_code.WAYS)
