@@ -1,8 +1,8 @@
 """The deployment's signing key: who may command agents. Made at first use, private, with the public half beside it.
 
-`data_dir/keys/control.key` holds the 32-byte Ed25519 seed in hex (0600); `data_dir/keys/trusted/<key_id>.pub` the public
-key in hex, which is what agents on this machine trust. `key_id` is the first 16 hex digits of the SHA-256 of the public
-key.
+`data_dir/keys/control.key` holds the 32-byte Ed25519 seed in hex (0600); `data_dir/keys/trusted/<key_id>.pub` the
+public key in hex, which is what agents on this machine trust. `key_id` is the first 16 hex digits of the SHA-256 of the
+public key.
 """
 
 from __future__ import annotations

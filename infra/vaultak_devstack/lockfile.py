@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -90,11 +91,9 @@ class StackLock:
             file = _open(self._data_dir / _LOCK)
         except OSError as e:
             raise DevstackError(f"VAULTAK_DATA_DIR: cannot use `{self._data_dir}`: {e.strerror or e}") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file):
             file.close()
-            raise StackRunsError(self._data_dir, StackState.load(self._data_dir)) from None
+            raise StackRunsError(self._data_dir, StackState.load(self._data_dir))
         self._file = file
         self._forget()
 
@@ -121,6 +120,18 @@ class StackLock:
 
 def _open(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take the lock. Tried a few times: `StackState.load` elsewhere holds it, shared, for an instant."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.01 * attempt)
+        else:
+            return True
+    return False
 
 
 def _held(path: Path) -> bool:
