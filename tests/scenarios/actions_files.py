@@ -286,5 +286,6 @@ WAYS: tuple[Way, ...] = (
     Way("os_fchown", lambda s: os.fchown(s.fd, 12345, 12345), lambda s: os.stat(s.path("data.txt")).st_uid == 12345,
         "permission_change", lambda s: s.path("data.txt"), needs=("root",),
         prepare=lambda s: setattr(s, "fd", s.open_by_host(os.O_RDWR))),
-    _writes("asyncio_to_thread_open", lambda s: asyncio.run(asyncio.to_thread(lambda: _fill(open(s.path("new"), "w"))))),
+    _writes("asyncio_to_thread_open",
+            lambda s: asyncio.run(asyncio.to_thread(lambda: _fill(open(s.path("new"), "w"))))),
 )  # fmt: skip

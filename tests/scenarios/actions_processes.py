@@ -105,9 +105,7 @@ def _raw_fork_exec(s: Sandbox) -> None:
     read, write = os.pipe()
     arguments = [[TOUCH.encode(), s.path("new").encode()], (TOUCH.encode(),), True, (write,), None, None]
     arguments += [-1, -1, -1, -1, -1, -1, read, write, True, False]
-    if sys.version_info < (3, 14):
-        arguments += [-1] if sys.version_info < (3, 11) else [-1]
-    arguments += [None, None, None, -1, None]
+    arguments += [-1, None, None, None, -1, None]
     if sys.version_info < (3, 14):
         arguments.append(True)
     import _posixsubprocess

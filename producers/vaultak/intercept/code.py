@@ -15,7 +15,7 @@ from typing import Any
 from vaultak.intercept import paths
 from vaultak.intercept.calls import here, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
-from vaultak.intercept.patching import patch_function
+from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.intercept.trust import LIBRARY_ROOTS, SDK_ROOTS, Origin, origins
 from vaultak.wire import ActionType
 
@@ -176,4 +176,5 @@ def patch() -> None:
 
     `exec` and `eval` look at their caller's frame, and a wrapper would be that caller.
     """
-    patch_function(("_ctypes",), "dlopen", observe("ctypes.dlopen"))
+    modules = ("ctypes", "_ctypes")
+    when_imported("ctypes", lambda: patch_function(modules, "_dlopen", observe("ctypes.dlopen")))

@@ -6,7 +6,7 @@ from vaultak.intercept import paths
 from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.files import keep_content
-from vaultak.intercept.patching import patch_function
+from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.wire import ActionType
 
 
@@ -33,4 +33,5 @@ CLASSIFIERS: dict[str, Classifier] = {"sqlite3.connect": _sqlite, "sqlite3.load_
 
 
 def patch() -> None:
-    patch_function(("sqlite3", "sqlite3.dbapi2", "_sqlite3"), "connect", observe("sqlite3.connect"))
+    modules = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
+    when_imported("sqlite3", lambda: patch_function(modules, "connect", observe("sqlite3.connect")))

@@ -85,6 +85,8 @@ def _opened(o: Occurrence) -> Effects:
     if writes:
         effect = _effect(ActionType.FILE_WRITE, path, payload, keep_content(path))
         return (effect._replace(allowed=_remember_opened(path)),)
+    if isinstance(name, str) and name[:1] == "<" and not os.path.lexists(name):
+        return NONE  # the compiler looks for the line of a syntax error in `<string>`
     if (mode is None and paths.is_directory(path)) or _is_upkeep(path, o.frame):
         return NONE
     return (_effect(ActionType.FILE_READ, path, payload),)

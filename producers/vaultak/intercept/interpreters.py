@@ -5,13 +5,12 @@ Refusing in the event of their creation crashes Python 3.11 and 3.12; a patch re
 
 from __future__ import annotations
 
+import functools
 import sys
-
-import wrapt
 
 from vaultak.intercept.effect import Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
-from vaultak.intercept.patching import patch_function
+from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.wire import ActionType
 
 MAX_SOURCE_CHARS = 2000
@@ -31,7 +30,7 @@ CLASSIFIERS: dict[str, Classifier] = {}
 
 def patch() -> None:
     for module in _MODULES:
-        wrapt.register_post_import_hook(lambda loaded: _patch_module(loaded.__name__), module)
+        when_imported(module, functools.partial(_patch_module, module))
 
 
 def _patch_module(module: str) -> None:

@@ -46,6 +46,11 @@ def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper) -> Non
             setattr(module, name, patched)
 
 
+def when_imported(module: str, patch: Callable[[], None]) -> None:
+    """Patch a module that the host may import later, or never: nothing is loaded for its sake."""
+    wrapt.register_post_import_hook(lambda _module: patch(), module)
+
+
 def rebind_aliases() -> None:
     """Put the patches under the names that modules loaded earlier gave to the originals (`from os import write`)."""
     for name, module in list(sys.modules.items()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -18,7 +18,7 @@ from vaultak.intercept import names, paths
 from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
-from vaultak.intercept.patching import patch_method
+from vaultak.intercept.patching import patch_method, when_imported
 from vaultak.wire import ActionType
 
 MAX_CONNECTIONS = 8192
@@ -121,5 +121,9 @@ def patch() -> None:
         patch_method(socket.socket, name, observe(f"socket.{name}"))
     for name in ("send", "sendall", "sendmsg", "sendfile"):
         patch_method(socket.socket, name, enforce(f"socket.{name}", _sent, on_instance=True))
+    when_imported("ssl", _patch_ssl)
+
+
+def _patch_ssl() -> None:
     for name in ("send", "sendall", "write"):
-        patch_method(ssl.SSLSocket, name, enforce(f"ssl.{name}", _sent, on_instance=True))
+        patch_method(sys.modules["ssl"].SSLSocket, name, enforce(f"ssl.{name}", _sent, on_instance=True))

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
-
-import wrapt
 
 from vaultak.governor import Governor, activate, current, deactivate
 from vaultak.intercept.effect import Classifier
-from vaultak.intercept.patching import patch_function, patch_method
+from vaultak.intercept.patching import patch_function, patch_method, when_imported
 from vaultak.intercept.trust import Origin, origins
 
 
@@ -59,13 +56,14 @@ def _submit_to_threads(wrapped: Callable[..., Any], i: Any, args: tuple[Any, ...
     return _submit(wrapped, i, args, kwargs) if isinstance(i, ThreadPool) else wrapped(*args, **kwargs)
 
 
-def _patch_executors(module: ModuleType) -> None:
-    patch_method(module.ThreadPoolExecutor, "submit", _submit)
+def _patch_executors() -> None:
+    patch_method(sys.modules["concurrent.futures.thread"].ThreadPoolExecutor, "submit", _submit)
 
 
-def _patch_pools(module: ModuleType) -> None:
+def _patch_pools() -> None:
+    pool = sys.modules["multiprocessing.pool"].Pool
     for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
-        patch_method(module.Pool, name, _submit_to_threads)
+        patch_method(pool, name, _submit_to_threads)
 
 
 CLASSIFIERS: dict[str, Classifier] = {}
@@ -78,5 +76,5 @@ def patch() -> None:
     for module in ("_thread", "threading"):
         patch_function((module,), "start_joinable_thread", _start)
         patch_function((module,), "_start_joinable_thread", _start)
-    wrapt.register_post_import_hook(_patch_executors, "concurrent.futures.thread")
-    wrapt.register_post_import_hook(_patch_pools, "multiprocessing.pool")
+    when_imported("concurrent.futures.thread", _patch_executors)
+    when_imported("multiprocessing.pool", _patch_pools)

@@ -27,7 +27,7 @@ SDK_ROOTS = tuple(os.path.join(root, "") for root in dict.fromkeys((_HERE, os.pa
 _UNTRUSTED = tuple(os.path.join(root, part, "") for root in SDK_ROOTS for part in ("intercept", "integrations"))
 """Parts of the SDK that call foreign functions in their own frames: what those do is the agent's doing."""
 
-_CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil", "_pyrepl"})
+_CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil"})
 """Plain file helpers the SDK itself calls: an event in them belongs to whoever called them."""
 
 
@@ -133,7 +133,7 @@ class Origins:
             origin = self.of(frame.f_code)
             if origin is Origin.SDK:
                 return True
-            if origin is not Origin.STDLIB or frame.f_globals.get("__name__") not in _CARRIERS:
+            if origin is not Origin.STDLIB or _package(frame) not in _CARRIERS:
                 return False
             frame = self.actor(frame.f_back)
         return False
@@ -158,6 +158,11 @@ class Origins:
                 return False
             frame = frame.f_back
         return False
+
+
+def _package(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 def _from_disk(path: str) -> Iterator[CodeType]:
