@@ -219,12 +219,13 @@ def _after_reload(act: Callable[[], object]) -> None:
 
 
 def _with_hostile_hook(act: Callable[[], object]) -> None:
-    hook = sys.modules["vaultak.intercept.hook"]
-    judge, hook.judge = hook.judge, lambda *_: None
+    """Goes around the refusal to be rebound, through the module's dictionary."""
+    hook = vars(sys.modules["vaultak.intercept.hook"])
+    judge, hook["judge"] = hook["judge"], lambda *_: None
     try:
         act()
     finally:
-        hook.judge = judge
+        hook["judge"] = judge
 
 
 _WHERE: dict[str, Callable[[Callable[[], object]], object]] = {

@@ -18,19 +18,32 @@ from vaultak.intercept import (
     descriptors,
     environment,
     files,
+    freezing,
     interpreters,
     names,
     processes,
     sockets,
     threads,
 )
+from vaultak.intercept.freezing import freeze
 from vaultak.intercept.hook import build, faults
 from vaultak.intercept.patching import rebind_aliases
 from vaultak.intercept.trust import origins
 
 __all__ = ["faults", "install", "installed"]
 
-_TARGETS: Final = (files, descriptors, processes, sockets, code, environment, databases, interpreters, threads)
+_TARGETS: Final = (
+    files,
+    freezing,
+    descriptors,
+    processes,
+    sockets,
+    code,
+    environment,
+    databases,
+    interpreters,
+    threads,
+)
 
 _lock = threading.Lock()
 _installed = False
@@ -57,3 +70,4 @@ def install() -> None:
         rebind_aliases()
         sys.addaudithook(build({event: c for target in _TARGETS for event, c in target.CLASSIFIERS.items()}))
         _installed = True
+        freeze(__name__)

@@ -45,7 +45,8 @@ def _roots(*names: str) -> tuple[str, ...]:
     return tuple(sorted({os.path.join(form, "") for path in paths if path for form in (path, os.path.realpath(path))}))
 
 
-STDLIB_ROOTS = _roots("stdlib", "platstdlib")
+_ZIPPED = os.path.join(sys.base_prefix, sys.platlibdir, f"python{sys.version_info[0]}{sys.version_info[1]}.zip")
+STDLIB_ROOTS = (*_roots("stdlib", "platstdlib"), _ZIPPED)
 SITE_ROOTS = tuple(
     sorted(
         {*_roots("purelib", "platlib")}
