@@ -62,13 +62,11 @@ class Governor(Protocol):
         ...
 
 
-class _Unset:
-    """The context says nothing: it was made empty, or nobody has activated anything in it."""
+_UNSET: Any = object()
+"""The context says nothing: it was made empty, or nobody has activated anything in it."""
 
-
-_UNSET = _Unset()
-_current: ContextVar[Governor | _Unset | None] = ContextVar("vaultak_governor", default=_UNSET)
-Activation = Token[Governor | None | _Unset]
+_current: ContextVar[Governor | None] = ContextVar("vaultak_governor", default=_UNSET)
+Activation = Token[Governor | None]
 
 
 class _Held(threading.local):
@@ -90,7 +88,7 @@ def current() -> Governor | None:
     thread is inside, also what runs in a fresh `contextvars.Context()`.
     """
     governor = _get()
-    return _held.top if isinstance(governor, _Unset) else governor
+    return _held.top if governor is _UNSET else governor
 
 
 def activate(governor: Governor | None) -> Activation:

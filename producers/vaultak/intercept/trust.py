@@ -24,7 +24,7 @@ MAX_KNOWN_CODES = 16_384
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SDK_ROOTS = tuple(os.path.join(root, "") for root in dict.fromkeys((_HERE, os.path.realpath(_HERE))))
-_UNTRUSTED = tuple(os.path.join(root, part, "") for root in SDK_ROOTS for part in ("intercept", "integrations"))
+_UNTRUSTED = tuple(root + part for root in SDK_ROOTS for part in ("intercept/", "integrations/", "actions.py"))
 """Parts of the SDK that call foreign functions in their own frames: what those do is the agent's doing."""
 
 _CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil"})
