@@ -1,0 +1,175 @@
+"""A session of one agent: `with vt.monitor("my-agent") as m:` governs everything that runs inside."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vaultak import governor
+from vaultak.agent import Agent
+from vaultak.audit import AuditEntry
+from vaultak.errors import VaultakError
+from vaultak.policy.evaluate import LocalVerdict
+from vaultak.wire import (
+    ActionType,
+    AgentState,
+    ContextSource,
+    Decision,
+    Factors,
+    OutcomeStatus,
+    Verdict,
+    format_ts,
+    uuid7,
+)
+
+if TYPE_CHECKING:
+    from vaultak.undo import StepResult, UndoLog
+
+
+class Monitor:
+    """Governs the code that runs inside its `with` block, in this thread or task and those they start.
+
+    Implements `vaultak.governor.Governor`. Usable once at a time: entering it twice raises `VaultakError`. Monitors
+    of different agents nest; the innermost governs.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        session_id: str | None = None,
+        labels: dict[str, str] | None = None,
+        intercept: bool = True,
+    ) -> None:
+        self._agent = agent
+        self.session_id = session_id or uuid7()
+        self.labels = dict(labels or {})
+        self._intercept = intercept
+        self._token: governor.Activation | None = None
+
+    @property
+    def agent_id(self) -> str:
+        return self._agent.agent_id
+
+    @property
+    def state(self) -> AgentState:
+        """Where the agent stands: running, paused or killed."""
+        return self._agent.state
+
+    @property
+    def undo(self) -> UndoLog | None:
+        return self._agent.undo
+
+    # -- the block ---------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._token is not None:
+            raise VaultakError(f"the monitor of `{self.agent_id}` is entered already; make another with `vt.monitor`")
+        if self._intercept:
+            from vaultak.intercept import install
+
+            install()
+        self._token = governor.activate(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            governor.deactivate(token)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    # -- actions -----------------------------------------------------------------------------------------------
+
+    def check(self, action_type: ActionType | str, resource: str, payload: dict[str, Any] | None = None) -> Verdict:
+        """Judge an action and put it on record. Never raises and never waits: the caller obeys the decision.
+
+        An action type that is not known is judged, and recorded, as `custom`.
+        """
+        now = format_ts(time.time())
+        action_id, verdict = self._judge(_known_type(action_type), resource, payload or {}, "")
+        return Verdict(
+            action_id=action_id,
+            agent_id=self.agent_id,
+            session_id=self.session_id,
+            ts=now,
+            scored_ts=now,
+            risk=verdict.risk,
+            factors=Factors(
+                destructiveness=verdict.static.destructiveness,
+                sensitivity=verdict.static.sensitivity,
+            ),
+            decision=verdict.decision,
+            rules=verdict.rules,
+            reasons=verdict.reasons,
+        )
+
+    def before(self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = "") -> str:
+        action_id, verdict = self._judge(action_type, resource, payload, assurance)
+        if verdict.decision is not Decision.ALLOW:
+            self._agent.enforce(self.session_id, action_id, verdict)
+        return action_id
+
+    async def before_async(
+        self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = ""
+    ) -> str:
+        action_id, verdict = self._judge(action_type, resource, payload, assurance)
+        if verdict.decision is not Decision.ALLOW:
+            await self._agent.enforce_async(self.session_id, action_id, verdict)
+        return action_id
+
+    def after(
+        self,
+        action_id: str,
+        status: OutcomeStatus,
+        *,
+        content: str = "",
+        error: str = "",
+        duration_ms: float | None = None,
+    ) -> None:
+        self._agent.outcome(self.session_id, action_id, status, content=content, error=error, duration_ms=duration_ms)
+
+    def context(self, content: str, source: ContextSource | str = ContextSource.USER) -> None:
+        """Record what the agent was asked: trusted text, against which its arguments are traced."""
+        self._agent.context(self.session_id, content, ContextSource(source))
+
+    def _judge(
+        self, action_type: ActionType, resource: str, payload: dict[str, Any], assurance: str
+    ) -> tuple[str, LocalVerdict]:
+        return self._agent.judge(
+            self.session_id, action_type, resource, payload, labels=self.labels, assurance=assurance
+        )
+
+    # -- operating it from inside the program ------------------------------------------------------------------
+
+    def approve(self, action_id: str | None = None) -> None:
+        """Let one waiting action run; with no id, all of them, and the agent with them."""
+        self._agent.approve(action_id)
+
+    def deny(self, action_id: str | None = None) -> None:
+        """Refuse one waiting action, or all that wait: they raise `ActionBlockedError`."""
+        self._agent.deny(action_id)
+
+    def rollback(self, limit: int | None = None) -> list[StepResult]:
+        """Reverse the last `limit` actions (default: `rollback_limit`), newest first."""
+        return self._agent.rollback(self.session_id, limit)
+
+    def audit_trail(self) -> list[AuditEntry]:
+        """This session's recent actions, oldest first, with what came of them."""
+        return self._agent.trail.entries(self.session_id)
+
+
+def _known_type(action_type: ActionType | str) -> ActionType:
+    try:
+        return ActionType(action_type)
+    except ValueError:
+        return ActionType.CUSTOM

@@ -1,0 +1,90 @@
+"""The local verdict: what the limits say about one action, before it runs. Pure; a few microseconds."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vaultak.policy.resources import ResourceMatcher
+from vaultak.policy.settings import KillSwitchMode, PolicySettings
+from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskModel
+from vaultak.wire import SEVERITY, ActionType, Decision
+
+RATE_WINDOW_S = 60.0
+
+
+class LocalVerdict(msgspec.Struct, frozen=True):
+    """A decision with the rules that led to it, in words and by id. `risk` is in 0..1."""
+
+    decision: Decision
+    risk: float
+    static: StaticRisk
+    reasons: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+class CompiledPolicy:
+    """A `PolicySettings` made ready for evaluation. Immutable; share it between agents and threads."""
+
+    def __init__(self, settings: PolicySettings, model: StaticRiskModel = DEFAULT_MODEL) -> None:
+        self.settings = settings
+        self.version = settings.version
+        self._model = model
+        self._blocked = ResourceMatcher(settings.blocked_resources)
+        self._allowed = None if settings.allowed_resources is None else ResourceMatcher(settings.allowed_resources)
+        self._types = None if settings.allowed_action_types is None else frozenset(settings.allowed_action_types)
+        self._limit_decision = _LIMIT_DECISION[settings.mode]
+
+    def evaluate(
+        self, action_type: ActionType, resource: str, recent_actions: int = 0, *, risk: float | None = None
+    ) -> LocalVerdict:
+        """Judge one action. `recent_actions`: how many came in the last minute, this one included.
+
+        `risk` replaces the static risk where a better one is known (the stream job's).
+        """
+        static = self._model.assess(action_type, resource)
+        risk = static.risk if risk is None else risk
+        found: list[tuple[Decision, str, str]] = []
+        if pattern := self._blocked.match(resource):
+            found.append((self._limit_decision, "blocked_resources", f"`{resource}` matches blocked `{pattern}`"))
+        if self._allowed is not None and self._allowed.match(resource) is None:
+            found.append(
+                (self._limit_decision, "allowed_resources", f"`{resource}` is not among the allowed resources")
+            )
+        if self._types is not None and action_type not in self._types:
+            found.append(
+                (self._limit_decision, "allowed_action_types", f"`{action_type}` is not an allowed action type")
+            )
+        s = self.settings
+        if s.max_actions_per_minute is not None and recent_actions > s.max_actions_per_minute:
+            text = f"{recent_actions} actions within a minute, at most {s.max_actions_per_minute} are allowed"
+            found.append((s.mode.decision, "max_actions_per_minute", text))
+        if risk >= s.max_risk_score:
+            found.append(
+                (s.mode.decision, "max_risk_score", f"risk {risk:.2f} reaches `max_risk_score` {s.max_risk_score:g}")
+            )
+        elif risk >= s.alert_risk_score:
+            found.append(
+                (
+                    Decision.ALERT,
+                    "alert_risk_score",
+                    f"risk {risk:.2f} reaches `alert_risk_score` {s.alert_risk_score:g}",
+                )
+            )
+        if not found:
+            return LocalVerdict(Decision.ALLOW, risk, static)
+        return LocalVerdict(
+            max((decision for decision, _, _ in found), key=SEVERITY.__getitem__),
+            risk,
+            static,
+            tuple(reason for _, _, reason in found),
+            tuple(rule for _, rule, _ in found),
+        )
+
+
+_LIMIT_DECISION = {
+    KillSwitchMode.ALERT: Decision.ALERT,
+    KillSwitchMode.PAUSE: Decision.BLOCK,  # what is forbidden outright will not become allowed by waiting
+    KillSwitchMode.BLOCK: Decision.BLOCK,
+    KillSwitchMode.ROLLBACK: Decision.ROLLBACK,
+    KillSwitchMode.KILL: Decision.KILL,
+}

@@ -1,0 +1,131 @@
+"""Secrets are taken out of payloads, outcomes and contexts before they leave the process.
+
+Two ways in: the name of a member (`password`, `api_key` ...) and the shape of a value (key formats of well-known
+issuers, private keys, JSON web tokens, credentials in URLs, card numbers that pass the Luhn check). What is found is
+replaced by `[REDACTED:<kind>]`. RE2 does the matching: linear in time on any text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import re2
+
+MAX_DEPTH = 32
+_CUT = "[REDACTED:too-deep]"
+
+# Formats that issuers publish so that scanners can find them.
+PATTERNS: Mapping[str, str] = {
+    "private-key": r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)",
+    "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    "aws-key": r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b",
+    "github-token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})\b",
+    "gitlab-token": r"\bglpat-[A-Za-z0-9_-]{20,}",
+    "slack-token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-[A-Za-z0-9-]{10,}",
+    "google-key": r"\bAIza[0-9A-Za-z_-]{35}",
+    "stripe-key": r"\b[rs]k_(?:live|test)_[0-9A-Za-z]{16,}",
+    "npm-token": r"\bnpm_[A-Za-z0-9]{36}\b",
+    "pypi-token": r"\bpypi-[A-Za-z0-9_-]{32,}",
+    "vaultak-key": r"\bvtk_[A-Za-z0-9_-]{8,}",
+    "sk-key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "bearer": r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9+/_.~-]{16,}=*",
+    "url-credentials": r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]+:[^\s/@]+@",
+    "card": r"\b[0-9](?:[ -]?[0-9]){12,18}\b",
+}
+
+_NAMES = re2.compile(
+    r"(?i)(?:^|[_.-])(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key|"
+    r"client[_-]?secret|authorization|cookie|set-cookie|credentials?|cvv|cvc|pin|ssn)(?:$|[_.-])"
+)
+_NOT_SECRET = re2.compile(r"(?i)(?:max|num|count|total|input|output|prompt|completion|limit)[_-]?tokens?$")
+_SPLIT_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_URL_PARTS = re.compile(r"://[^\s/]*@")
+
+
+class Redactor:
+    """Takes secrets out of JSON-like values. Never raises; idempotent; thread-safe."""
+
+    def __init__(self, extra_patterns: Mapping[str, str] | None = None, extra_names: tuple[str, ...] = ()) -> None:
+        patterns = {**PATTERNS, **(extra_patterns or {})}
+        self._kinds = tuple(patterns)
+        self._compiled = tuple(re2.compile(p) for p in patterns.values())
+        self._screen = re2.Set.SearchSet()
+        for pattern in patterns.values():
+            self._screen.Add(pattern)
+        self._screen.Compile()
+        self._extra_names = frozenset(name.lower() for name in extra_names)
+        self._known_names: dict[str, bool] = {}
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if len(text) < 8:
+            return text
+        text = text.encode("utf-8", "replace").decode()
+        hits = self._screen.Match(text)
+        for index in sorted(hits or ()):
+            text = self._replace(index, text)
+        return text
+
+    def _replace(self, index: int, text: str) -> str:
+        kind = self._kinds[index]
+        mark = f"[REDACTED:{kind}]"
+        if kind == "card":
+            return str(self._compiled[index].sub(lambda m: mark if luhn(m.group()) else m.group(), text))
+        if kind == "url-credentials":
+            return str(self._compiled[index].sub(lambda m: _URL_PARTS.sub(f"://{mark}@", m.group()), text))
+        return str(self._compiled[index].sub(mark.replace("\\", ""), text))
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """A JSON-like value with secrets replaced; what JSON cannot carry becomes its `repr`."""
+        if value is None or isinstance(value, bool | int):
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, float):
+            return value if value == value and abs(value) != float("inf") else str(value)
+        if depth >= MAX_DEPTH:
+            return _CUT
+        if isinstance(value, Mapping):
+            return {
+                (key := k if isinstance(k, str) else _repr(k)): self._member(key, v, depth) for k, v in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.value(item, depth + 1) for item in value]
+        if isinstance(value, bytes | bytearray):
+            return self.text(bytes(value).decode("utf-8", "replace"))
+        return self.text(_repr(value))
+
+    def _member(self, name: str, value: Any, depth: int) -> Any:
+        if isinstance(value, str | bytes | int | float) and not isinstance(value, bool) and self._names_a_secret(name):
+            return value if value in ("", b"") or _is_mark(value) else "[REDACTED:named]"
+        return self.value(value, depth + 1)
+
+    def _names_a_secret(self, name: str) -> bool:
+        known = self._known_names.get(name)
+        if known is None:
+            parts = _SPLIT_CAMEL.sub("_", name)
+            known = name.lower() in self._extra_names or (bool(_NAMES.search(parts)) and not _NOT_SECRET.search(parts))
+            if len(self._known_names) < 4096:
+                self._known_names[name] = known
+        return known
+
+
+def _is_mark(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("[REDACTED:")
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)[:4096]
+    except Exception:  # noqa: BLE001 - whatever a foreign `__repr__` raises
+        return f"<{type(value).__name__}>"
+
+
+def luhn(text: str) -> bool:
+    """Whether the digits pass the checksum that card numbers carry (ISO/IEC 7812)."""
+    digits = [int(c) for c in text if c in "0123456789"]
+    odd = sum(digits[-1::-2])
+    even = sum(d * 2 - 9 * (d > 4) for d in digits[-2::-2])
+    return len(set(digits)) > 1 and (odd + even) % 10 == 0
