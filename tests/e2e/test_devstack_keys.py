@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,16 @@ def test_the_key_is_made_once_private_and_its_public_half_is_trusted(tmp_path: P
 
 
 def test_processes_that_make_the_key_at_once_get_the_same(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert len(set(pool.map(_public_key, [tmp_path] * 8))) == 1
+    script = (
+        "import pathlib, sys; from vaultak_devstack import keys\n"
+        "print(keys.public_hex(keys.load_or_create_key(pathlib.Path(sys.argv[1]))))"
+    )
+    makers = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    told = [maker.communicate(timeout=30)[0].strip() for maker in makers]
+    assert told == [public_hex(load_or_create_key(tmp_path))] * 6
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
@@ -78,7 +87,3 @@ def test_a_data_directory_that_cannot_be_used_is_one_clear_line(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(Exception, match=r"VAULTAK_DATA_DIR: cannot use `.*/file/data`"):
         StackLock(tmp_path / "file" / "data").acquire()
-
-
-def _public_key(data_dir: Path) -> str:
-    return public_hex(load_or_create_key(data_dir))
