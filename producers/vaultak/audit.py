@@ -31,7 +31,7 @@ class AuditTrail:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._actions: OrderedDict[str, tuple[Action, Outcome | None]] = OrderedDict()
 
     def action(self, action: Action) -> None:

@@ -12,7 +12,7 @@ class RecordingPublisher:
     """Keeps what would have been published: `Vaultak(publisher=RecordingPublisher())`. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.messages: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
 
     def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:

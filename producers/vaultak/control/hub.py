@@ -1,0 +1,223 @@
+"""One consumer per process for the commands of all its agents: no group, the partitions of their keys.
+
+Every instance of an agent sees every command. The end of the control partition is noted before the stored state is
+read, so nothing falls between the two; what is read twice is dropped by command id and epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from vaultak.config import Settings
+from vaultak.control.partition import partition_of
+from vaultak.wire import DecodeError, decode_command, decode_state
+from vaultak.wire.commands import EVERY_AGENT
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from vaultak.control.listener import ControlListener
+
+log = logging.getLogger("vaultak.control")
+
+POLL_S = 0.1
+FIRST_RETRY_S, LAST_RETRY_S = 0.2, 5.0
+STATE_TIMEOUT_S = 10.0
+COMPLAIN_EVERY_S = 30.0
+
+
+class Hub:
+    """The listening thread of one process and deployment."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._listeners: list[ControlListener] = []
+        self._fresh: list[ControlListener] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._complained_at = -COMPLAIN_EVERY_S
+
+    def add(self, listener: ControlListener) -> None:
+        with self._lock:
+            self._listeners.append(listener)
+            self._fresh.append(listener)
+            self._stopping = False
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._main, name="vaultak-control", daemon=True)
+                self._thread.start()
+
+    def remove(self, listener: ControlListener) -> None:
+        """Forget a listener; the thread ends with the last one."""
+        with self._lock:
+            self._listeners = [known for known in self._listeners if known is not listener]
+            self._fresh = [known for known in self._fresh if known is not listener]
+            self._stopping = not self._listeners
+            thread = self._thread
+        if self._stopping and thread is not None and thread is not threading.current_thread():
+            thread.join(3.0)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except Exception:
+            log.exception("the control thread ended: commands no longer reach this process")
+
+    async def _run(self) -> None:
+        delay_s = FIRST_RETRY_S
+        while not self._stopping:
+            consumer = self._consumer()
+            try:
+                await consumer.start()
+                with self._lock:
+                    self._fresh = list(self._listeners)
+                delay_s = FIRST_RETRY_S
+                await self._follow(consumer)
+            except Exception as e:  # noqa: BLE001 - whatever keeps us from the broker, we try again
+                self._complain(e)
+                await self._rest(delay_s)
+                delay_s = min(delay_s * 2, LAST_RETRY_S)
+            finally:
+                await _quietly(consumer)
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        from aiokafka import AIOKafkaConsumer
+
+        from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+
+        return AIOKafkaConsumer(
+            **client_kwargs(self._settings),
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=fetch_wait_ms(self._settings),
+            fetch_min_bytes=1,
+            request_timeout_ms=10_000,
+        )
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        while not self._stopping:
+            with self._lock:
+                fresh, self._fresh = self._fresh, []
+            if fresh:
+                await self._take_up(consumer, fresh)
+            batches = await consumer.getmany(timeout_ms=int(POLL_S * 1000))
+            for records in batches.values():
+                for record in records:
+                    self._dispatch(record.value)
+
+    def _dispatch(self, value: bytes | None) -> None:
+        try:
+            command = decode_command(value)
+        except DecodeError as e:
+            log.warning("a message on the control topic is no command: %s", e)
+            return
+        for listener in tuple(self._listeners):
+            listener.command(command)
+
+    async def _take_up(self, consumer: AIOKafkaConsumer, fresh: list[ControlListener]) -> None:
+        """Follow the partitions of new listeners too, then tell them their stored state."""
+        followed = set(consumer.assignment())
+        wanted = {
+            partition
+            for listener in fresh
+            for key in (listener.agent_id, EVERY_AGENT)
+            if (partition := await self._partition(consumer, self._settings.topics.control, key)) is not None
+        }
+        if new := wanted - followed:
+            positions = {partition: await consumer.position(partition) for partition in followed}
+            consumer.assign(sorted(followed | wanted))
+            for partition, position in positions.items():
+                consumer.seek(partition, position)
+            ends = await consumer.end_offsets(sorted(new))
+            for partition, end in ends.items():
+                consumer.seek(partition, end)
+        await self._tell_states(fresh)
+        for listener in fresh:
+            listener.ready()
+
+    async def _partition(self, consumer: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition | None:
+        from aiokafka import TopicPartition
+
+        partitions = consumer.partitions_for_topic(topic)
+        if not partitions:
+            await consumer.topics()
+            partitions = consumer.partitions_for_topic(topic)
+        if not partitions:
+            raise LookupError(f"the broker has no topic `{topic}`")
+        return TopicPartition(topic, partition_of(key, len(partitions)))
+
+    async def _tell_states(self, fresh: list[ControlListener]) -> None:
+        """Read the compacted state partitions from their beginning to their end."""
+        consumer = self._consumer()
+        try:
+            await consumer.start()
+            topic = self._settings.topics.agent_state
+            keys = {key for listener in fresh for key in (listener.agent_id, EVERY_AGENT)}
+            found = [await self._partition(consumer, topic, key) for key in sorted(keys)]
+            partitions = sorted({partition for partition in found if partition is not None})
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            deadline = time.monotonic() + STATE_TIMEOUT_S
+            while time.monotonic() < deadline and not await _at_end(consumer, ends):
+                for records in (await consumer.getmany(timeout_ms=50)).values():
+                    for record in records:
+                        self._tell(record.value, fresh)
+        finally:
+            await _quietly(consumer)
+
+    def _tell(self, value: bytes | None, fresh: list[ControlListener]) -> None:
+        if value is None:  # a tombstone: the state was forgotten on purpose
+            return
+        try:
+            record = decode_state(value)
+        except DecodeError as e:
+            log.warning("a message on the agent-state topic is no state: %s", e)
+            return
+        for listener in fresh:
+            listener.state(record)
+
+    async def _rest(self, delay_s: float) -> None:
+        deadline = time.monotonic() + delay_s
+        while not self._stopping and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    def _complain(self, error: Exception) -> None:
+        if time.monotonic() - self._complained_at >= COMPLAIN_EVERY_S:
+            self._complained_at = time.monotonic()
+            servers = self._settings.bootstrap_servers
+            log.warning("no commands reach this process: %s: %s: %s", servers, type(error).__name__, error)
+
+
+async def _at_end(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+    """Whether everything has been read. The high water mark of a fetch counts besides what the broker said first."""
+    for partition, end in ends.items():
+        known = max(end, consumer.highwater(partition) or 0)
+        if await consumer.position(partition) < known:
+            return False
+    return True
+
+
+async def _quietly(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await asyncio.wait_for(consumer.stop(), 3.0)
+    except Exception as e:  # noqa: BLE001 - it is being thrown away
+        log.debug("closing: %s", e)
+
+
+_hubs: dict[tuple[int, Settings], Hub] = {}
+_hubs_lock = threading.Lock()
+
+
+def hub_for(settings: Settings) -> Hub:
+    """The process's hub for a deployment; a forked child gets its own."""
+    key = (os.getpid(), settings)
+    with _hubs_lock:
+        if key not in _hubs:
+            _hubs[key] = Hub(settings)
+        return _hubs[key]

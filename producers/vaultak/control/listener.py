@@ -1,0 +1,147 @@
+"""Brings commands from Kafka to the agents of this process: verified, in order, each once, acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from vaultak.config import Settings
+from vaultak.control.hub import Hub, hub_for
+from vaultak.control.signatures import TrustStore
+from vaultak.emitter import Publishes
+from vaultak.wire import (
+    Ack,
+    AckResult,
+    Command,
+    CommandType,
+    StateRecord,
+    ce_headers,
+    encode,
+    format_ts,
+    parse_ts,
+)
+from vaultak.wire.commands import EVERY_AGENT
+
+log = logging.getLogger("vaultak.control")
+
+REMEMBERED_COMMANDS = 4096
+CLOCK_TOLERANCE_S = 5.0
+"""How far the clocks of whoever commands and of this machine may differ."""
+
+_STATE_COMMANDS = (CommandType.PAUSE, CommandType.RESUME, CommandType.KILL)
+
+OnCommand = Callable[[Command], tuple[AckResult, str]]
+OnState = Callable[[StateRecord], None]
+
+
+class ControlListener:
+    """Follows the commands to one agent.
+
+    `on_command` is called on the listening thread and says what to acknowledge; it should be quick. Obeyed is only
+    what is signed by a trusted key, unexpired, addressed to this agent or to all, and new. An act (rollback, approve,
+    deny) from before this listener began is not repeated. A failure in here never reaches the host program.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        agent_id: str,
+        instance: str,
+        on_command: OnCommand,
+        on_state: OnState,
+        publisher: Publishes,
+    ) -> None:
+        self.agent_id = agent_id
+        self._settings = settings
+        self._instance = instance
+        self._on_command = on_command
+        self._on_state = on_state
+        self._publisher = publisher
+        self._trust = TrustStore(settings.data_dir / "keys")
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._ready = threading.Event()
+        self._began_s = time.time()
+        self._hub: Hub | None = None
+
+    def start(self) -> None:
+        """Follow; connects in the background, for as long as that takes."""
+        self._hub = hub_for(self._settings)
+        self._hub.add(self)
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Whether the agent's last state is known and commands are followed; waits up to `timeout_s`."""
+        return self._ready.wait(timeout_s)
+
+    def stop(self) -> None:
+        if self._hub is not None:
+            self._hub.remove(self)
+            self._hub = None
+
+    # -- called by the hub -------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        self._ready.set()
+
+    def state(self, record: StateRecord) -> None:
+        """Take over a stored state if the command that led to it is genuine (it does not expire)."""
+        command = record.command
+        if not self._concerns(record.agent_id) or not self._concerns(command.agent_id):
+            return
+        if refusal := self._trust.verify(command):
+            log.warning("the stored state of agent %r is not used: %s", self.agent_id, refusal)
+        elif record.epoch == command.epoch:
+            self._on_state(record)
+
+    def command(self, command: Command) -> None:
+        """Judge and obey one command, and acknowledge it."""
+        if not self._concerns(command.agent_id) or not self._first_time(command.command_id):
+            return
+        try:
+            result, detail = self._obey(command)
+        except Exception as e:
+            log.exception("command %s failed in agent %r", command.command_id, self.agent_id)
+            result, detail = AckResult.FAILED, f"{type(e).__name__}: {e}"
+        if result is AckResult.REJECTED:
+            log.warning("command %s to agent %r rejected: %s", command.command_id, self.agent_id, detail)
+        self._acknowledge(command, result, detail)
+
+    def _concerns(self, agent_id: str) -> bool:
+        return agent_id in (self.agent_id, EVERY_AGENT)
+
+    def _first_time(self, command_id: str) -> bool:
+        if command_id in self._seen:
+            return False
+        self._seen[command_id] = None
+        if len(self._seen) > REMEMBERED_COMMANDS:
+            self._seen.popitem(last=False)
+        return True
+
+    def _obey(self, command: Command) -> tuple[AckResult, str]:
+        if refusal := self._trust.verify(command):
+            return AckResult.REJECTED, refusal
+        now_s = time.time()
+        try:
+            issued_s, expires_s = parse_ts(command.ts), parse_ts(command.expires_at)
+        except ValueError as e:
+            return AckResult.REJECTED, str(e)
+        if now_s - CLOCK_TOLERANCE_S > expires_s:
+            return AckResult.REJECTED, f"expired {now_s - expires_s:.0f} s ago"
+        if command.command not in _STATE_COMMANDS and issued_s < self._began_s - CLOCK_TOLERANCE_S:
+            return AckResult.IGNORED, "issued before this instance began"
+        return self._on_command(command)
+
+    def _acknowledge(self, command: Command, result: AckResult, detail: str) -> None:
+        now = format_ts(time.time())
+        ack = Ack(
+            command_id=command.command_id,
+            agent_id=self.agent_id,
+            instance=self._instance,
+            ts=now,
+            result=result,
+            detail=detail[:1000],
+        )
+        headers = ce_headers("ack", f"{command.command_id}:{self._instance}", f"/agents/{self.agent_id}", now)
+        self._publisher.emit(self._settings.topics.acks, self.agent_id.encode(), encode(ack), headers)

@@ -1,0 +1,98 @@
+"""Ed25519 over a command's canonical JSON without `signature` and `key_id`; who is trusted to sign.
+
+A key's id is the first 16 hex digits of the SHA-256 of its public half. Public keys come from
+`VAULTAK_CONTROL_PUBLIC_KEYS` (hex, or `key_id:hex`, separated by commas) or from `keys/trusted/*.pub` in the data
+directory. Nothing that is not signed by one of them is obeyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vaultak.errors import ConfigurationError
+from vaultak.wire import Command, canonical_json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
+
+
+def key_id_of(public_key: bytes) -> str:
+    return hashlib.sha256(public_key).hexdigest()[:16]
+
+
+def signed_bytes(command: Command) -> bytes:
+    return canonical_json(command, without=("signature", "key_id"))
+
+
+def sign_command(command: Command, private_key: Ed25519PrivateKey) -> Command:
+    """The command with `signature` (hex) and `key_id`. Deterministic."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    signature = private_key.sign(signed_bytes(command)).hex()
+    return msgspec.structs.replace(command, signature=signature, key_id=key_id_of(public))
+
+
+def verify_command(command: Command, trusted: Mapping[str, bytes]) -> str:
+    """Empty when a trusted key signed exactly this command; else the reason why not."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if not command.signature:
+        return "not signed"
+    if (public := trusted.get(command.key_id)) is None:
+        return f"key `{command.key_id[:32]}` is not trusted here"
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(command.signature), signed_bytes(command))
+    except (InvalidSignature, ValueError):
+        return "the signature does not fit"
+    return ""
+
+
+class TrustStore:
+    """Public keys by id. Keys added to the directory later are found when an unknown key id turns up."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.keys = self._load()
+
+    def verify(self, command: Command) -> str:
+        """Empty when the command is to be obeyed as far as its signature goes; else the reason."""
+        if command.key_id not in self.keys:
+            self.keys = self._load()
+        return verify_command(command, self.keys)
+
+    def _load(self) -> dict[str, bytes]:
+        if listed := os.environ.get(_VARIABLE, "").strip():
+            return dict(_parse(entry, _VARIABLE) for entry in listed.split(",") if entry.strip())
+        return dict(self._from_directory())
+
+    def _from_directory(self) -> Iterable[tuple[str, bytes]]:
+        try:
+            files = sorted((self._directory / "trusted").glob("*.pub"))
+        except OSError:
+            return
+        for path in files:
+            try:
+                yield _parse(path.read_text(), str(path))
+            except (OSError, UnicodeDecodeError) as e:
+                raise ConfigurationError(f"cannot read the trusted key `{path}`: {e}") from None
+
+
+def _parse(entry: str, where: str) -> tuple[str, bytes]:
+    name, _, text = entry.strip().rpartition(":")
+    try:
+        public = bytes.fromhex(text)
+    except ValueError:
+        public = b""
+    if len(public) != 32 or (name and name != key_id_of(public)):
+        raise ConfigurationError(f"{where}: `{entry.strip()[:24]}...` is not an Ed25519 public key (64 hex digits)")
+    return key_id_of(public), public

@@ -1,0 +1,34 @@
+"""Keyword arguments for aiokafka's clients, from the settings. Shared by SDK, worker, sink and command line."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from vaultak.config import Settings
+from vaultak.errors import ConfigurationError
+
+_LOCAL_HOSTS = ("127.0.0.1:", "localhost:", "[::1]:")
+
+FETCH_WAIT_MS = 500
+LOCAL_FETCH_WAIT_MS = 15
+"""A broker answers a waiting fetch when a record comes; the embedded one only when the wait is over (ADR 2). On
+loopback short waits cost nothing; across a network they would be a request storm."""
+
+
+def client_kwargs(settings: Settings) -> dict[str, Any]:
+    """What every client needs to connect. Raises `ConfigurationError` when the CA file cannot be used."""
+    kwargs: dict[str, Any] = {"bootstrap_servers": settings.bootstrap_servers, **settings.kafka_security}
+    ca_file = kwargs.pop("ssl_cafile", None)
+    if "SSL" in kwargs.get("security_protocol", ""):
+        try:
+            kwargs["ssl_context"] = ssl.create_default_context(cafile=ca_file)
+        except OSError as e:
+            raise ConfigurationError(f"KAFKA_SSL_CAFILE: cannot use `{ca_file}`: {e}") from None
+    return kwargs
+
+
+def fetch_wait_ms(settings: Settings) -> int:
+    """How long a fetch may wait at the broker for a first record."""
+    local = all(server.strip().startswith(_LOCAL_HOSTS) for server in settings.bootstrap_servers.split(","))
+    return LOCAL_FETCH_WAIT_MS if local else FETCH_WAIT_MS
