@@ -54,12 +54,15 @@ def _java_version(program: str) -> int:
 
 
 def jars_dir() -> Path:
-    """Where the jars of this pom are, once fetched. Another pom has another folder."""
-    pom = infra_path("kafka/pom.xml")
-    digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    in_wheel = pom.parent.parent.name == "_infra"
-    base = Settings.from_env().data_dir / "kafka" if in_wheel else pom.parent / "target"
-    return base / f"jars-{digest}"
+    """Where the jars are, once fetched: in the user's cache, for all checkouts. Another pom has another folder."""
+    digest = hashlib.sha256(infra_path("kafka/pom.xml").read_bytes()).hexdigest()[:12]
+    if cache := os.environ.get("XDG_CACHE_HOME", "").strip():
+        base = Path(cache)
+    elif home := os.environ.get("HOME", "").strip():
+        base = Path(home) / ".cache"
+    else:
+        base = Settings.from_env().data_dir
+    return base / "vaultak" / f"kafka-jars-{digest}"
 
 
 def ensure_jars() -> Path:
@@ -87,7 +90,15 @@ def ensure_jars() -> Path:
 
 def _fetch(maven: str, into: Path, scratch: Path) -> None:
     pom = Path(shutil.copy(infra_path("kafka/pom.xml"), scratch / "pom.xml"))
-    command = [maven, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies"]
+    command = [
+        maven,
+        "--batch-mode",
+        "--quiet",
+        "--strict-checksums",
+        "--file",
+        str(pom),
+        "dependency:copy-dependencies",
+    ]
     try:
         result = subprocess.run(  # noqa: S603 - Maven from PATH, our own pom
             [*command, "-DincludeScope=runtime", f"-DoutputDirectory={into}"],

@@ -58,10 +58,10 @@ def key_id_of(public_key: bytes) -> str:
 
 def command_signer(data_dir: Path) -> Callable[[Command], Command]:
     """A function that returns a command with this deployment's signature and key id."""
-    from vaultak.control.signatures import sign
+    from vaultak.control.signatures import sign_command
 
     key = load_or_create_key(data_dir)
-    return lambda command: sign(command, key)
+    return lambda command: sign_command(command, key)
 
 
 def _read(path: Path) -> Ed25519PrivateKey:
