@@ -8,7 +8,6 @@ public key.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 import stat
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vaultak.control.signatures import key_id_of, sign_command
 from vaultak.errors import ConfigurationError
 from vaultak.wire import Command
 from vaultak_devstack.files import write_private
@@ -51,14 +51,8 @@ def public_hex(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()
 
 
-def key_id_of(public_key: bytes) -> str:
-    """16 hex digits that name a public key (32 bytes)."""
-    return hashlib.sha256(public_key).hexdigest()[:16]
-
-
 def command_signer(data_dir: Path) -> Callable[[Command], Command]:
     """A function that returns a command with this deployment's signature and key id."""
-    from vaultak.control.signatures import sign_command
 
     key = load_or_create_key(data_dir)
     return lambda command: sign_command(command, key)

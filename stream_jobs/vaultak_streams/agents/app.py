@@ -1,0 +1,130 @@
+"""The Faust application: one agent on the actions topic, a changelog of profiles, and nothing that costs unused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import faust
+from faust.tables.manager import TableManager
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from vaultak.config import Settings
+from vaultak.kafka_clients import client_kwargs
+from vaultak_streams.agents.changelog import Changelog
+from vaultak_streams.agents.job import StreamJob
+from vaultak_streams.agents.options import WorkerOptions, changelog_topic, group_id
+from vaultak_streams.agents.publisher import Publisher, Signer
+from vaultak_streams.agents.status import WorkerStatus
+from vaultak_streams.agents.transport import Inbox, Transport, Tuning
+from vaultak_streams.pipeline.engine import P
+from vaultak_streams.pipeline.step import Pipeline
+
+EMBEDDED_FETCH_WAIT_MS = 10
+EMBEDDED_SESSION_S = 3.0
+"""The embedded broker lets a group's first member wait for half a session, and one that comes after a crash for more
+than two: on one machine nothing speaks for a long one."""
+
+FETCH_WAIT_MS = 500
+SESSION_S = 10.0
+
+
+class NoTables(TableManager):  # type: ignore[misc, unused-ignore]
+    """The profiles are kept by the job: there are no tables whose registration Faust would wait a second for."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class JobApp(faust.App):  # type: ignore[misc, unused-ignore]
+    """A Faust app with the parts that its transport looks for."""
+
+    tuning: Tuning
+    inbox: Inbox
+    job: StreamJob[Any]
+
+    def _create_directories(self) -> None:
+        """Nothing of this app is on disk."""
+
+
+def make_app(
+    settings: Settings,
+    options: WorkerOptions,
+    pipeline: Pipeline[P],
+    load_profile: Callable[[bytes], P],
+    sign: Signer,
+    status: WorkerStatus,
+    *,
+    embedded: bool,
+) -> JobApp:
+    """The application of one worker, ready to start on the running event loop.
+
+    `embedded`: the broker is the stack's own, whose fetches are not woken by new records.
+    """
+    session_s = options.session_timeout_s or (EMBEDDED_SESSION_S if embedded else SESSION_S)
+    app = _bare_app(settings, options, session_s)
+    client = client_kwargs(settings)
+    app.tuning = Tuning(
+        client=client,
+        group_id=group_id(settings),
+        instance_id=options.instance_id or None,
+        batch_records=options.batch_records,
+        fetch_wait_ms=options.fetch_wait_ms or (EMBEDDED_FETCH_WAIT_MS if embedded else FETCH_WAIT_MS),
+        session_timeout_ms=int(session_s * 1000),
+    )
+    app.inbox = Inbox()
+    app.transport = Transport(app.conf.broker_consumer, app)
+    topic = settings.topics.actions
+    app.job = StreamJob(
+        pipeline,
+        load_profile,
+        Publisher(settings.topics, sign, f"/workers/{options.name}", app.producer),
+        Changelog(changelog_topic(settings), client),
+        app.inbox,
+        topic,
+        lambda offsets: app.consumer._commit({TP(topic, p): offset for p, offset in offsets.items()}),
+        status,
+        checkpoint_s=options.checkpoint_s,
+    )
+    _connect(app, topic)
+    return app
+
+
+def _bare_app(settings: Settings, options: WorkerOptions, session_s: float) -> JobApp:
+    return JobApp(
+        group_id(settings),
+        broker="kafka://" + ";kafka://".join(server.strip() for server in settings.bootstrap_servers.split(",")),
+        broker_client_id=f"vaultak-{options.name}",
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 5,
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        TableManager=NoTables,
+        agent_supervisor=CrashingSupervisor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        logging_config=None,
+        loghandlers=[],
+    )
+
+
+def _connect(app: JobApp, topic: str) -> None:
+    """The agent, and what happens when partitions come and go."""
+    job = app.job
+
+    @app.on_partitions_assigned.connect(weak=False)
+    async def on_assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
+        job.assigned((tp.partition for tp in assigned if tp.topic == topic), app.consumer_generation_id)
+
+    @app.on_partitions_revoked.connect(weak=False)
+    async def on_revoked(_app: Any, _revoked: set[TP], **_: Any) -> None:
+        await job.revoked()
+
+    # Offsets are committed by the job: Faust is not to acknowledge anything by itself.
+    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw", acks=False), name="judge")
+    async def judge(_stream: Any) -> None:
+        await job.run()

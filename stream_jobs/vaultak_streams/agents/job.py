@@ -1,0 +1,195 @@
+"""The stream job: batches in, results out, and the order of acknowledgements that makes a crash harmless.
+
+1. What a step led to (commands, verdicts, dead letters) is acknowledged by the brokers,
+2. then the changed profiles are, in the changelog,
+3. then the offsets are committed.
+Whatever happens in between, records that come again are either skipped by the profile's `applied_offset` (their
+verdicts are out) or judged again from the very same profile (the same verdicts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, NamedTuple
+
+from vaultak_streams.agents.changelog import Changelog
+from vaultak_streams.agents.publisher import Publisher
+from vaultak_streams.agents.status import WorkerStatus
+from vaultak_streams.agents.transport import Batch, Inbox
+from vaultak_streams.pipeline.engine import P
+from vaultak_streams.pipeline.shard import Shard
+from vaultak_streams.pipeline.step import Pipeline
+from vaultak_streams.records import Record
+
+log = logging.getLogger("vaultak.worker")
+
+MAX_OUTSTANDING = 20_000
+"""Deliveries without an answer. Beyond it judging waits, so that a slow broker is felt and memory stays bounded."""
+
+Commit = Callable[[dict[int, int]], Awaitable[Any]]
+
+
+class _Snapshot(NamedTuple):
+    """What one checkpoint has to make durable: taken at one moment, between two steps."""
+
+    deliveries: list[Awaitable[Any]]
+    states: dict[int, list[tuple[str, bytes | None]]]
+    offsets: dict[int, int]
+
+
+class StreamJob(Generic[P]):
+    """Owns the shards of the partitions this worker holds. All methods run on one event loop."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline[P],
+        load_profile: Callable[[bytes], P],
+        publisher: Publisher,
+        changelog: Changelog,
+        inbox: Inbox,
+        actions_topic: str,
+        commit: Commit,
+        status: WorkerStatus,
+        *,
+        checkpoint_s: float,
+    ) -> None:
+        self._pipeline = pipeline
+        self._load_profile = load_profile
+        self._publisher = publisher
+        self._changelog = changelog
+        self._inbox = inbox
+        self._actions_topic = actions_topic
+        self._commit = commit
+        self._status = status
+        self._checkpoint_s = checkpoint_s
+        self._shards: dict[int, Shard[P]] = {}
+        self._offsets: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._generation = -1
+        self._stale: set[int] = set()
+        self._stepping = asyncio.Lock()
+        self._settling = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def run(self) -> None:
+        """Judge batches and make checkpoints until cancelled. Raises what goes wrong: the worker then starts anew
+        from what the changelog and the committed offsets say."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._consume())
+            tasks.create_task(self._checkpoints())
+
+    def assigned(self, partitions: Iterable[int], generation: int) -> None:
+        """These are our partitions now, of that generation of the group."""
+        self._generation = generation
+        mine = set(partitions)
+        for partition in set(self._shards) - mine:
+            del self._shards[partition]
+            self._changelog.forget([partition])
+        for partition in mine - set(self._shards):
+            self._shards[partition] = Shard(partition, self._load_profile)
+        self._stale = mine
+        self._offsets.clear()
+        self._positions.clear()
+        self._status.partitions = sorted(mine)
+
+    async def revoked(self) -> None:
+        """The partitions may go to someone else: finish the step under way and make it durable.
+
+        What waits in the inbox is dropped; it comes again. If this fails, the shards are forgotten: they may know
+        more than is written, and the changelog is what counts.
+        """
+        self._inbox.clear()
+        try:
+            await self.settle()
+        except Exception as e:  # noqa: BLE001 - whatever it was, the state is safe without it
+            log.warning(
+                "partitions given up without a checkpoint (%s: %s); their last events come again", type(e).__name__, e
+            )
+            self._changelog.forget(self._shards)
+            self._shards.clear()
+        self._generation = -1
+
+    def position(self, partition: int, default: int) -> int:
+        """The offset of the next record to be judged; `default` before the first."""
+        return self._positions.get(partition, default)
+
+    async def settle(self) -> None:
+        """A checkpoint now: when it returns, all that was judged is durable and committed."""
+        async with self._settling:
+            async with self._stepping:
+                snapshot = self._snapshot()
+            await self._make_durable(snapshot)
+
+    async def _consume(self) -> None:
+        while True:
+            batch = await self._inbox.get()
+            await self._room.wait()
+            async with self._stepping:
+                if batch.generation == self._generation:
+                    await self._restore()
+                    await self._step(batch)
+
+    async def _restore(self) -> None:
+        """Before the first step on newly assigned partitions: what is known of their agents."""
+        if not self._stale:
+            return
+        self._status.state = "restoring"
+        started = time.monotonic()
+        shards = {partition: self._shards[partition] for partition in self._stale}
+        ends = await self._changelog.restore(shards, self._actions_topic)
+        if rewound := sum(shard.rewind(ends[partition]) for partition, shard in shards.items()):
+            log.warning("`%s` was made anew: %d agents count from its beginning", self._actions_topic, rewound)
+        self._stale = set()
+        self._status.state = "running"
+        log.info("profiles of %d agents restored in %.2f s", sum(map(len, shards.values())), time.monotonic() - started)
+
+    async def _step(self, batch: Batch) -> None:
+        for partition, records in batch.records.items():
+            shard = self._shards.get(partition)
+            if shard is not None and records:
+                await self._judge(shard, records)
+
+    async def _judge(self, shard: Shard[P], records: list[Record]) -> None:
+        result = self._pipeline.process(records, shard, time.time_ns() // 1000)
+        await self._publisher.publish(result)
+        self._offsets[shard.partition] = self._positions[shard.partition] = records[-1].offset + 1
+        self._status.counters.update(result.counters)
+        if result.commands:
+            self._wake.set()
+        if self._publisher.outstanding > MAX_OUTSTANDING:
+            self._room.clear()
+            self._wake.set()
+
+    async def _checkpoints(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._checkpoint_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self.settle()
+            self._room.set()
+
+    def _snapshot(self) -> _Snapshot:
+        states = {partition: shard.drain() for partition, shard in self._shards.items() if shard.dirty}
+        offsets, self._offsets = self._offsets, {}
+        self._status.agents = sum(map(len, self._shards.values()))
+        return _Snapshot(self._publisher.take(), states, offsets)
+
+    async def _make_durable(self, snapshot: _Snapshot) -> None:
+        for delivery in snapshot.deliveries:
+            await delivery
+        written: list[Awaitable[Any]] = []
+        for partition, entries in snapshot.states.items():
+            written += await self._publisher.save(self._changelog.topic, partition, entries)
+        for delivery in written:
+            await delivery
+        if snapshot.offsets:
+            await self._commit(snapshot.offsets)
+            self._status.counters["checkpoints"] += 1

@@ -1,0 +1,90 @@
+"""Everything a step leads to, on its way to the topics: signed, with CloudEvents headers, each delivery awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from vaultak.wire import Command, DeadLetter, Incident, StateRecord, Topics, Verdict, ce_headers, encode
+from vaultak_streams.pipeline.step import StepResult
+
+Signer = Callable[[Command], Command]
+Delivery = Awaitable[Any]
+
+
+class Producer(Protocol):
+    """What is needed of a Kafka producer: the returned awaitable is done once the brokers have the message."""
+
+    async def deliver(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int | None, headers: Any
+    ) -> Delivery: ...
+
+
+class Publisher:
+    """Sends results in order; `take` hands over the deliveries that a checkpoint has to wait for."""
+
+    def __init__(self, topics: Topics, sign: Signer, source: str, producer: Producer) -> None:
+        self._topics = topics
+        self._sign = sign
+        self._source = source
+        self._producer = producer
+        self._outstanding: list[Delivery] = []
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._outstanding)
+
+    def take(self) -> list[Delivery]:
+        """The deliveries since the last call."""
+        taken, self._outstanding = self._outstanding, []
+        return taken
+
+    async def publish(self, result: StepResult) -> None:
+        """Send all of a result. Commands first: they are what an agent in trouble is waiting for.
+
+        Waits while the producer's buffers are full. Raises what the producer raises.
+        """
+        signed = {command.command_id: self._sign(command) for command in result.commands}
+        for command in signed.values():
+            await self._command(command)
+        for state in result.states:
+            await self._state(msgspec.structs.replace(state, command=signed[state.command.command_id]))
+        for incident in result.incidents:
+            await self._incident(incident)
+        for verdict in result.verdicts:
+            await self._verdict(verdict)
+        for letter in result.dead_letters:
+            await self._dead_letter(letter)
+
+    async def save(self, topic: str, partition: int, entries: list[tuple[str, bytes | None]]) -> list[Delivery]:
+        """Write states into a changelog; returns the deliveries. `None` is a tombstone."""
+        deliver = self._producer.deliver
+        return [await deliver(topic, value, agent_id.encode(), partition, []) for agent_id, value in entries]
+
+    async def _command(self, command: Command) -> None:
+        headers = ce_headers("command", command.command_id, self._source, command.ts)
+        headers += [("signature", command.signature.encode()), ("key_id", command.key_id.encode())]
+        await self._send(self._topics.control, command.agent_id, encode(command), headers)
+
+    async def _state(self, state: StateRecord) -> None:
+        headers = ce_headers("agent-state", state.command.command_id, self._source, state.ts)
+        await self._send(self._topics.agent_state, state.agent_id, encode(state), headers)
+
+    async def _incident(self, incident: Incident) -> None:
+        headers = ce_headers("incident", incident.incident_id, self._source, incident.ts)
+        await self._send(self._topics.incidents, incident.agent_id, encode(incident), headers)
+
+    async def _verdict(self, verdict: Verdict) -> None:
+        headers = ce_headers("verdict", verdict.action_id, self._source, verdict.scored_ts)
+        await self._send(self._topics.verdicts, verdict.agent_id, encode(verdict), headers)
+
+    async def _dead_letter(self, letter: DeadLetter) -> None:
+        where = f"{letter.topic}/{letter.partition}/{letter.offset}"
+        headers = ce_headers("dead-letter", where, self._source, letter.ts)
+        await self._send(self._topics.dead_letter, None, encode(letter), headers)
+
+    async def _send(self, topic: str, key: str | None, value: bytes, headers: Any) -> None:
+        delivery = await self._producer.deliver(topic, value, None if key is None else key.encode(), None, headers)
+        self._outstanding.append(delivery)

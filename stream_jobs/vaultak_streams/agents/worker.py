@@ -1,0 +1,172 @@
+"""`python -m vaultak_streams.agents.worker`: one worker process, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaultak.config import Settings
+from vaultak.errors import VaultakError
+from vaultak.policy import PolicySettings
+from vaultak_devstack.keys import command_signer
+from vaultak_streams.agents.app import JobApp, make_app
+from vaultak_streams.agents.options import WorkerOptions, status_path
+from vaultak_streams.agents.readiness import Ready, wait_until_ready
+from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
+from vaultak_streams.judging import load_profile, make_pipeline
+from vaultak_streams.policy_files import load_policy
+
+log = logging.getLogger("vaultak.worker")
+
+RESTART_FIRST_S = 0.5
+RESTART_LONGEST_S = 10.0
+STEADY_S = 60.0
+"""A worker that ran for this long starts again without the pauses of those before."""
+
+STOP_TIMEOUT_S = 10.0
+
+
+def run_worker(settings: Settings, options: WorkerOptions | None = None, policy: PolicySettings | None = None) -> int:
+    """Judge actions until SIGTERM or SIGINT; returns the exit code.
+
+    `policy` None: the one of `settings.policy`, or the defaults. Waits for a broker that is not there, and starts
+    anew after one that went away. Raises `ConfigurationError` and `PolicyError` before anything is started.
+    """
+    options = options or WorkerOptions()
+    chosen = policy if policy is not None else load_policy(settings.policy)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_until_signal(settings, options, chosen))
+
+
+async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettings, stop: asyncio.Event) -> None:
+    """As `run_worker`, on the running event loop, until `stop` is set."""
+    pipeline = make_pipeline(policy, options.model)
+    sign = command_signer(settings.data_dir)
+    status = WorkerStatus(
+        name=options.name,
+        bootstrap_servers=settings.bootstrap_servers,
+        policy_version=pipeline.policy_version,
+        model_version=pipeline.model_version,
+    )
+    file = StatusFile(status_path(settings, options.number), status)
+    wait_s = RESTART_FIRST_S
+
+    def make(ready: Ready) -> JobApp:
+        return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded)
+
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            ready = await _unless_stopped(stop, wait_until_ready(settings, lambda why: file.set("waiting", why)))
+            if ready is None:
+                break
+            await _run_app(make(ready), file, stop)
+        except Exception as e:  # noqa: BLE001 - whatever it was, the state is in the changelog: say it and start anew
+            wait_s = RESTART_FIRST_S if time.monotonic() - started > STEADY_S else min(wait_s * 2, RESTART_LONGEST_S)
+            status.restarts += 1
+            file.set("waiting", f"{type(e).__name__}: {e}")
+            log.error("the worker stopped (%s: %s); starting anew in %.1f s", type(e).__name__, e, wait_s)
+            await _unless_stopped(stop, asyncio.sleep(wait_s))
+    file.set("stopped")
+
+
+async def _run_app(app: JobApp, file: StatusFile, stop: asyncio.Event) -> None:
+    """One life of the app: returns when told to stop, raises what ended it otherwise."""
+    file.set("starting")
+    watchers = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(app._crashed.wait())]
+    starting = asyncio.ensure_future(app.start())
+    try:
+        await asyncio.wait([starting, *watchers], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            log.info("%s judges the actions of `%s`", file.status.name, app.conf.id)
+        while not stop.is_set() and not app.crashed:
+            _look(app, file)
+            await asyncio.wait(watchers, timeout=WRITE_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        if app.crashed:
+            raise app.crash_reason or RuntimeError("the stream job ended by itself")
+        await app.job.settle()
+    finally:
+        for task in (starting, *watchers):
+            task.cancel()
+        with contextlib.suppress(TimeoutError, Exception):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await app.stop()
+
+
+def _look(app: JobApp, file: StatusFile) -> None:
+    """Bring the status up to date and write it."""
+    status = file.status
+    if status.state == "starting" and status.partitions:
+        status.state = "running"
+    with contextlib.suppress(Exception):  # a moment in a rebalance without a consumer
+        status.lag = _lag(app)
+    file.write()
+
+
+def _lag(app: JobApp) -> int:
+    lag = 0
+    for tp in app.consumer.assignment():
+        end = app.consumer.highwater(tp)
+        if end is not None:
+            lag += max(0, end - app.job.position(tp.partition, end))
+    return lag
+
+
+async def _unless_stopped(stop: asyncio.Event, awaitable: Any) -> Any:
+    """The result, or `None` when `stop` is set first."""
+    waiting, task = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        waiting.cancel()
+        task.cancel()
+
+
+async def _until_signal(settings: Settings, options: WorkerOptions, policy: PolicySettings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, options, policy, stop)
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows
+        return None
+    uvloop.install()  # the consumer's thread makes its loop through the policy
+    return uvloop.new_event_loop
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="vaultak_streams.agents.worker", description=__doc__)
+    parser.add_argument("--number", type=int, default=0, help="of this worker on this machine")
+    parser.add_argument("--model", type=Path, help="directory of a trained model")
+    parser.add_argument("--verbose", action="store_true", help="log what Faust and the Kafka clients do, too")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if given.verbose else logging.ERROR,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    log.setLevel(logging.INFO)
+    try:
+        return run_worker(Settings.from_env(), WorkerOptions(number=given.number, model=given.model))
+    except VaultakError as e:
+        sys.stderr.write(f"vaultak worker: {e}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

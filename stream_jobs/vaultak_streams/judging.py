@@ -1,0 +1,21 @@
+"""The pipeline put together with the risk engine of `vaultak_models`: the same for the worker and for replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vaultak_models.engine import RiskEngine
+from vaultak_models.model import RiskModel
+from vaultak_models.profile import AgentProfile
+
+from vaultak.policy import PolicySettings
+from vaultak_streams.pipeline.step import Pipeline
+
+load_profile = AgentProfile.from_bytes
+
+__all__ = ["AgentProfile", "load_profile", "make_pipeline"]
+
+
+def make_pipeline(policy: PolicySettings, model: Path | None = None) -> Pipeline[AgentProfile]:
+    """A pipeline with the model at `model`, or the one that ships with the package."""
+    return Pipeline(RiskEngine(RiskModel.load(model)), policy)
