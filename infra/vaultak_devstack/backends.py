@@ -58,7 +58,7 @@ def make_broker(
     env = os.environ if env is None else env
     named = next((name for name in _BROKER_VARIABLES if env.get(name, "").strip() or env.get(f"{name}_FILE")), None)
     if choice == "external" or (choice == "auto" and named):
-        secured = settings.kafka_security.get("security_protocol", "PLAINTEXT") != "PLAINTEXT"
+        secured = "SSL" in settings.kafka_security.get("security_protocol", "")
         return ExternalBroker(settings.bootstrap_servers, secured=secured)
     if named:
         raise ConfigurationError(f"{named}: set, so no {choice} broker is started; unset it, or leave the choice to it")

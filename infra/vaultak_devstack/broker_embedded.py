@@ -19,6 +19,9 @@ from vaultak_devstack.process import ChildProcess
 
 START_TIMEOUT_S = 10.0
 
+CLUSTER_ID = "vaultak-embedded"
+"""What it answers to `DescribeCluster`: how a client that was only given an address knows what it talks to."""
+
 EMBEDDED_CLIENT_SETTINGS: dict[str, dict[str, int | bool | str]] = {
     "consumer": {
         # A long poll is not woken by new records: with the usual 500 ms, half of them wait 133 ms or more.
@@ -68,7 +71,7 @@ class EmbeddedBroker:
         url = f"tcp://{self.bootstrap_servers}/"
         arguments = ["broker", "--listener-url", url, "--advertised-listener-url", url]
         self._child = ChildProcess(
-            [str(_binary()), *arguments, "--cluster-id", "vaultak-embedded", "--storage-engine", "memory://vaultak/"],
+            [str(_binary()), *arguments, "--cluster-id", CLUSTER_ID, "--storage-engine", "memory://vaultak/"],
             name="broker",
             log_path=self._log_dir / "broker.log",
             env={"HOME": os.environ.get("HOME", "/"), "RUST_LOG": "warn", "NO_COLOR": "1"},

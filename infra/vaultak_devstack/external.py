@@ -10,7 +10,7 @@ from vaultak_devstack.kafka_probe import reachable
 
 
 class ExternalBroker:
-    """An existing cluster at `bootstrap_servers`. `stop` and `kill` do nothing."""
+    """An existing cluster at `bootstrap_servers` (`secured`: over TLS). `stop` and `kill` do nothing."""
 
     kind = "external"
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from aiokafka.helpers import create_ssl_context
 
+from vaultak.config import Settings
+from vaultak.kafka_clients import client_kwargs
 from vaultak.wire import Topics
 from vaultak_devstack.errors import DevstackError, StartTimeoutError
 from vaultak_devstack.resources import infra_path
@@ -99,9 +101,10 @@ async def ensure_topics(
     `StartTimeoutError` when the broker does not answer within `timeout_s`, `DevstackError` when it refuses.
     """
     specs = declared(prefix)
+    client = _client(bootstrap, security)
     deadline = time.monotonic() + timeout_s
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000, **_client(security))
+        admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **client)
         try:
             await admin.start()
             return await _ensure(admin, specs, replication, deadline)
@@ -181,12 +184,17 @@ async def _configs(admin: AIOKafkaAdminClient, specs: tuple[TopicSpec, ...]) -> 
     return found
 
 
-def _client(security: Mapping[str, str] | None) -> dict[str, Any]:
-    options: dict[str, Any] = dict(security or {})
-    cafile = options.pop("ssl_cafile", None)
-    if cafile or "SSL" in options.get("security_protocol", "").split("_"):
-        options["ssl_context"] = create_ssl_context(cafile=cafile)
-    return options
+def _client(bootstrap: str, security: Mapping[str, str] | None) -> dict[str, Any]:
+    nowhere = Path()
+    return client_kwargs(
+        Settings(
+            bootstrap_servers=bootstrap,
+            topics=Topics(),
+            data_dir=nowhere,
+            spool_dir=nowhere,
+            kafka_security=dict(security or {}),
+        )
+    )
 
 
 def _may_pass(error: KafkaError) -> bool:

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from vaultak.control.signatures import TrustStore
 from vaultak.errors import ConfigurationError
+from vaultak.wire import Command, CommandType
 from vaultak_devstack.files import write_private
-from vaultak_devstack.keys import key_path, load_or_create_key, public_hex, trusted_dir
+from vaultak_devstack.keys import command_signer, key_path, load_or_create_key, public_hex, trusted_dir
 from vaultak_devstack.lockfile import StackLock, StackRunsError, StackState
 
 STATE = StackState(
@@ -46,6 +49,23 @@ def test_processes_that_make_the_key_at_once_get_the_same(tmp_path: Path) -> Non
     ]
     told = [maker.communicate(timeout=30)[0].strip() for maker in makers]
     assert told == [public_hex(load_or_create_key(tmp_path))] * 6
+
+
+def test_a_command_signed_here_is_obeyed_here_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    command = Command(
+        command_id="c",
+        agent_id="a",
+        command=CommandType.PAUSE,
+        ts="2026-11-23T06:00:00.000000Z",
+        expires_at="2026-11-23T06:05:00.000000Z",
+        issued_by="test",
+        epoch=1,
+    )
+    signed = command_signer(tmp_path)(command)
+    trust = TrustStore(tmp_path / "keys")
+    assert trust.verify(signed) == ""
+    assert trust.verify(msgspec.structs.replace(signed, command=CommandType.RESUME))
+    assert trust.verify(command_signer(tmp_path / "elsewhere")(command))
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
