@@ -183,8 +183,9 @@ class Hub:
             listener.state(record)
 
     async def _rest(self, delay_s: float) -> None:
-        deadline = time.monotonic() + delay_s
-        while not self._stopping and time.monotonic() < deadline:
+        for _ in range(int(delay_s / 0.05)):
+            if self._stopping:
+                break
             await asyncio.sleep(0.05)
 
     def _complain(self, error: Exception) -> None:
@@ -206,17 +207,20 @@ async def _at_end(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -
 async def _quietly(consumer: AIOKafkaConsumer) -> None:
     try:
         await asyncio.wait_for(consumer.stop(), 3.0)
+    except asyncio.CancelledError:  # aiokafka lets its own tasks' cancellation out
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
     except Exception as e:  # noqa: BLE001 - it is being thrown away
         log.debug("closing: %s", e)
 
 
-_hubs: dict[tuple[int, Settings], Hub] = {}
+_hubs: dict[tuple[int, str], Hub] = {}
 _hubs_lock = threading.Lock()
 
 
 def hub_for(settings: Settings) -> Hub:
     """The process's hub for a deployment; a forked child gets its own."""
-    key = (os.getpid(), settings)
+    key = (os.getpid(), repr(settings))
     with _hubs_lock:
         if key not in _hubs:
             _hubs[key] = Hub(settings)

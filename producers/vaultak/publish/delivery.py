@@ -173,8 +173,9 @@ class Delivery:
 
     async def _rest(self, delay_s: float) -> None:
         """Back off with jitter; a stop cuts it short."""
-        deadline = time.monotonic() + delay_s * random.uniform(0.7, 1.3)  # noqa: S311 - jitter
-        while not self._stopping and time.monotonic() < deadline:
+        for _ in range(max(1, int(delay_s * random.uniform(0.7, 1.3) / 0.05))):  # noqa: S311 - jitter
+            if self._stopping:
+                break
             await asyncio.sleep(0.05)
 
     def _failed(self, what: str, error: Exception) -> None:
@@ -209,5 +210,8 @@ async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> int:
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
     try:
         await asyncio.wait_for(work, 3.0)
+    except asyncio.CancelledError:  # aiokafka lets its own tasks' cancellation out
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
     except Exception as e:  # noqa: BLE001 - it is being thrown away
         log.debug("closing: %s", e)

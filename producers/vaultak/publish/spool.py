@@ -55,10 +55,7 @@ class Spool:
         return int(number), int(offset)
 
     def _end_of(self, number: int) -> int:
-        end = 0
-        for _, end in read_frames(memoryview(self._segment(number)), 0):
-            pass
-        return end
+        return max((end for _, end in read_frames(memoryview(self._segment(number)), 0)), default=0)
 
     def _segment(self, number: int) -> mmap.mmap:
         if (segment := self._segments.get(number)) is None:
@@ -94,7 +91,8 @@ class Spool:
         number, offset = self.read_segment, self.read_offset
         while len(messages) < limit:
             view = memoryview(self._segment(number)) if number <= self._last else memoryview(b"")
-            for message, offset in read_frames(view, offset):
+            for message, behind in read_frames(view, offset):
+                offset = behind
                 if message is None:
                     self.skipped += 1
                 else:
