@@ -1,0 +1,245 @@
+"""The sink's loop: fetch, insert, commit. Patient with a store that is away, never with a wrong one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError
+
+from vaultak.config import Settings
+from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak_streams.records import Record
+from vaultak_streams.sink.batches import Batch, columns_of
+from vaultak_streams.sink.rows import Row, routes
+from vaultak_streams.store.client import Store, connect
+from vaultak_streams.store.errors import StoreError, StoreRejectedError, StoreUnavailableError
+
+log = structlog.get_logger("vaultak.sink")
+
+MAX_BATCH = 50_000
+POLL_MS = 200
+FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
+STATUS_EVERY_S = 1.0
+SESSION_TIMEOUT_MS = 10_000
+MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
+"""A store may be away for long; the records wait in Kafka, the partitions stay ours."""
+
+
+class SinkStats(msgspec.Struct):
+    """Counts since the start."""
+
+    records: int = 0
+    rows: int = 0
+    batches: int = 0
+    undecodable: int = 0
+    unstorable: int = 0
+    store_retries: int = 0
+    lag: int = 0
+    store_up: bool = True
+
+
+class Sink:
+    """Moves all topics of a deployment into the store until told to stop."""
+
+    def __init__(self, settings: Settings, dsn: str, *, group: str = "sink", name: str = "sink") -> None:
+        self._settings = settings
+        self._dsn = dsn
+        self._routes = routes(settings.topics)
+        self._group = f"{settings.topics.prefix}.{group}"
+        self._status_path = settings.data_dir / "status" / f"{name}.json"
+        self._status_at = 0.0
+        self._stopping = asyncio.Event()
+        self._store: Store | None = None
+        self.stats = SinkStats()
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then end. Safe to call from a signal handler of the loop."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until `stop`. Reconnects to the broker as often as needed."""
+        delay_s = FIRST_RETRY_S
+        while not self._stopping.is_set():
+            consumer = self._consumer()
+            try:
+                await consumer.start()
+                log.info("following", topics=len(self._routes), broker=self._settings.bootstrap_servers)
+                delay_s = FIRST_RETRY_S
+                await self._follow(consumer)
+            except (KafkaError, OSError) as e:
+                log.warning("the broker does not answer; trying again", error=str(e), in_s=delay_s)
+                await self._rest(delay_s)
+                delay_s = min(delay_s * 2, LAST_RETRY_S)
+            finally:
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    await asyncio.wait_for(consumer.stop(), 5)
+        self._write_status()
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            *self._routes,
+            **client_kwargs(self._settings),
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            fetch_max_wait_ms=fetch_wait_ms(self._settings),
+            fetch_max_bytes=32 * 1024 * 1024,
+        )
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        while not self._stopping.is_set():
+            fetched: Mapping[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+                timeout_ms=POLL_MS, max_records=MAX_BATCH
+            )
+            if self._status_is_due():
+                self.stats.lag = await _lag(consumer)
+                self._write_status()
+            if not fetched:
+                continue
+            batch = Batch(self._routes, dt.datetime.now(dt.UTC))
+            for partition, records in fetched.items():
+                batch.add(_records(partition, records))
+            if not await self._store_all(batch):
+                return
+            try:
+                await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
+            except CommitFailedError:
+                log.info("a rebalance came first: these records come again, and change nothing")
+            self._count(batch)
+
+    def _count(self, batch: Batch) -> None:
+        self.stats.records += batch.records
+        self.stats.rows += sum(map(len, batch.tables().values()))
+        self.stats.batches += 1
+        self.stats.undecodable += batch.undecodable
+
+    # -- storing -----------------------------------------------------------------------------------------------
+
+    async def _store_all(self, batch: Batch) -> bool:
+        """Insert every table's rows, however long that takes; False when stopped before."""
+        for table, rows in batch.tables().items():
+            delay_s = FIRST_RETRY_S
+            while True:
+                try:
+                    await asyncio.to_thread(self._insert, table, rows)
+                    self.stats.store_up = True
+                    break
+                except StoreUnavailableError as e:
+                    if self._stopping.is_set():
+                        return False
+                    self._drop_connection()
+                    log.warning("nothing is stored meanwhile, nothing is lost", error=str(e), in_s=round(delay_s, 1))
+                    self.stats.store_up = False
+                    self.stats.store_retries += 1
+                    self._write_status()
+                    await self._rest(delay_s)
+                    delay_s = min(delay_s * 2, LAST_RETRY_S)
+        return True
+
+    def _insert(self, table: str, rows: list[Row]) -> None:
+        """Insert; when the store refuses a batch, find out which rows it refuses and keep those apart."""
+        if self._store is None:
+            self._store = connect(self._dsn)
+        names, data = columns_of(rows)
+        try:
+            self._store.insert(table, names, data)
+        except StoreRejectedError as e:
+            if not self._is_about_rows():
+                raise StoreUnavailableError(f"{table}: {e}") from None
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._insert(table, rows[:middle])
+                self._insert(table, rows[middle:])
+            else:
+                self._set_aside(table, rows[0], e)
+        except (TypeError, ValueError, OverflowError, AttributeError) as e:  # the driver cannot encode a value
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._insert(table, rows[:middle])
+                self._insert(table, rows[middle:])
+            else:
+                self._set_aside(table, rows[0], StoreError(f"{type(e).__name__}: {e}"))
+
+    def _is_about_rows(self) -> bool:
+        """Whether the store is otherwise well: its schema there, its user allowed to write."""
+        assert self._store is not None
+        try:
+            self._store.query("SELECT count() FROM schema_migrations")
+        except StoreError:
+            return False
+        return True
+
+    def _set_aside(self, table: str, row: Row, error: StoreError) -> None:
+        """A row that cannot be stored is counted and kept as a dead letter."""
+        self.stats.unstorable += 1
+        log.error("a row cannot be stored", table=table, error=str(error))
+        if table == "dead_letters_log" or self._store is None:
+            return
+        now = dt.datetime.now(dt.UTC)
+        letter: Row = {
+            "reason": "unstorable",
+            "detail": f"{table}: {error}"[:1000],
+            "topic": str(row.get("topic", table)),
+            "partition": row.get("partition", 0),
+            "offset": row.get("offset", 0),
+            "ts": now,
+            "key_base64": "",
+            "value_base64": "",
+            "value_bytes": 0,
+            "value_truncated": True,
+            "value_sha256": "",
+            "ingested_at": now,
+        }
+        self._insert("dead_letters_log", [letter])
+
+    def _drop_connection(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            with contextlib.suppress(Exception):
+                store.close()
+
+    # -- what others see ---------------------------------------------------------------------------------------
+
+    def _status_is_due(self) -> bool:
+        return time.monotonic() - self._status_at >= STATUS_EVERY_S
+
+    def _write_status(self) -> None:
+        self._status_at = time.monotonic()
+        write_status(self._status_path, msgspec.to_builtins(self.stats))
+
+    async def _rest(self, delay_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay_s)
+
+
+def _records(partition: TopicPartition, records: list[ConsumerRecord]) -> list[Record]:
+    topic, number = partition.topic, partition.partition
+    return [Record(topic, number, r.offset, r.key, r.value, r.timestamp or 0) for r in records]
+
+
+async def _lag(consumer: AIOKafkaConsumer) -> int:
+    """Records behind the ends that the last fetches told; a partition not fetched yet counts as none."""
+    ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
+    return sum([end - await consumer.position(partition) for partition, end in ends.items() if end is not None])
+
+
+def write_status(path: Path, status: dict[str, Any]) -> None:
+    """Say how it goes, for `vaultak doctor`: atomically, and never a reason to stop."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(status))
+        temporary.replace(path)
