@@ -30,7 +30,7 @@ FETCH_WAIT_MS = 500
 SESSION_S = 10.0
 
 
-class NoTables(TableManager):  # type: ignore[misc, unused-ignore]
+class NoTables(TableManager):  # type: ignore[misc]  # Faust ships no types
     """The profiles are kept by the job: there are no tables whose registration Faust would wait a second for."""
 
     async def on_start(self) -> None:
@@ -38,7 +38,7 @@ class NoTables(TableManager):  # type: ignore[misc, unused-ignore]
         await self.recovery.start()
 
 
-class JobApp(faust.App):  # type: ignore[misc, unused-ignore]
+class JobApp(faust.App):  # type: ignore[misc]  # Faust ships no types
     """A Faust app with the parts that its transport looks for."""
 
     tuning: Tuning
@@ -116,15 +116,16 @@ def _connect(app: JobApp, topic: str) -> None:
     """The agent, and what happens when partitions come and go."""
     job = app.job
 
-    @app.on_partitions_assigned.connect(weak=False)
     async def on_assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
         job.assigned((tp.partition for tp in assigned if tp.topic == topic), app.consumer_generation_id)
 
-    @app.on_partitions_revoked.connect(weak=False)
     async def on_revoked(_app: Any, _revoked: set[TP], **_: Any) -> None:
         await job.revoked()
 
-    # Offsets are committed by the job: Faust is not to acknowledge anything by itself.
-    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw", acks=False), name="judge")
     async def judge(_stream: Any) -> None:
         await job.run()
+
+    app.on_partitions_assigned.connect(on_assigned, weak=False)
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    # Offsets are committed by the job: Faust is not to acknowledge anything by itself.
+    app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw", acks=False), name="judge")(judge)

@@ -158,7 +158,7 @@ class StreamJob(Generic[P]):
         result = self._pipeline.process(records, shard, time.time_ns() // 1000)
         await self._publisher.publish(result)
         self._offsets[shard.partition] = self._positions[shard.partition] = records[-1].offset + 1
-        self._status.counters.update(result.counters)
+        self._status.count(result.counters)
         if result.commands:
             self._wake.set()
         if self._publisher.outstanding > MAX_OUTSTANDING:
@@ -192,4 +192,4 @@ class StreamJob(Generic[P]):
             await delivery
         if snapshot.offsets:
             await self._commit(snapshot.offsets)
-            self._status.counters["checkpoints"] += 1
+            self._status.count({"checkpoints": 1})

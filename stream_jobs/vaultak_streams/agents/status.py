@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -38,7 +38,11 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     restarts: int = 0
     policy_version: str = ""
     model_version: str = ""
-    counters: Counter[str] = msgspec.field(default_factory=Counter)
+    counters: dict[str, int] = {}
+
+    def count(self, more: Mapping[str, int]) -> None:
+        for name, n in more.items():
+            self.counters[name] = self.counters.get(name, 0) + n
 
 
 class StatusFile:

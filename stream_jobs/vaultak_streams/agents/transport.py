@@ -66,7 +66,7 @@ class Tuning(NamedTuple):
     session_timeout_ms: int
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust ships no types
     """The consumer's thread, with a consumer of our making."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -88,7 +88,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
 
-class Consumer(driver.Consumer):
+class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no types
     """Delivers each fetch to the app's inbox as one batch."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -120,7 +120,7 @@ def _by_partition(records: Mapping[TP, list[Any]]) -> dict[int, list[Record]]:
     }
 
 
-class Producer(driver.Producer):
+class Producer(driver.Producer):  # type: ignore[misc]  # Faust ships no types
     """Faust's producer over one of our making. Not idempotent: the embedded broker knows no such producer, and what
     a resend doubles is found by its id."""
 
@@ -146,6 +146,6 @@ class Producer(driver.Producer):
         return delivery
 
 
-class Transport(driver.Transport):
+class Transport(driver.Transport):  # type: ignore[misc]  # Faust ships no types
     Consumer: ClassVar[type[Consumer]] = Consumer
     Producer: ClassVar[type[Producer]] = Producer

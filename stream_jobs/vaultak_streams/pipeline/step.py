@@ -92,6 +92,7 @@ class Pipeline(Generic[P]):
         for item, assessment in zip(items, self._judge(items, shard, now_us, result), strict=True):
             if assessment is not None and isinstance(item.event, Action):
                 self._conclude(item, item.event, assessment, now_us, result)
+        result.dead_letters.sort(key=lambda letter: letter.offset)
         result.counters["records"] += len(records)
         if shard.forgotten > forgotten:
             result.counters["agents.forgotten"] += shard.forgotten - forgotten
@@ -102,10 +103,12 @@ class Pipeline(Generic[P]):
         try:
             event, ts_us = decode_event(record.value, now_us=now_us)
         except DecodeError as e:
-            return _refuse(record, e.reason, e.detail, now_us, result)
+            _refuse(record, e.reason, e.detail, now_us, result)
+            return None
         if record.key is not None and record.key != event.agent_id.encode():
             detail = f"the key is {record.key[:80]!r}, the event is of agent `{event.agent_id[:80]}`"
-            return _refuse(record, Reason.KEY_MISMATCH, detail, now_us, result)
+            _refuse(record, Reason.KEY_MISMATCH, detail, now_us, result)
+            return None
         ledger = shard.ledger(event.agent_id)
         if record.offset <= ledger.applied_offset:
             result.counters["redelivered"] += 1
