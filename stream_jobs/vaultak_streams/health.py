@@ -86,7 +86,10 @@ async def _broker(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding("broker", Grade.OK, f"{settings.bootstrap_servers}, {(time.perf_counter() - start) * 1000:.0f} ms")
     if missing := [topic for topic in settings.topics.all() if topic not in there]:
         yield Finding(
-            "topics", Grade.FAIL, f"missing: {', '.join(missing)}", "`vaultak up` creates them; see infra/kafka/topics.yaml"
+            "topics",
+            Grade.FAIL,
+            f"missing: {', '.join(missing)}",
+            "`vaultak up` creates them; see infra/kafka/topics.yaml",
         )
     else:
         yield Finding("topics", Grade.OK, f"all {len(settings.topics.all())} there, prefix `{settings.topics.prefix}`")
@@ -102,10 +105,14 @@ def _clickhouse(settings: Settings) -> Iterator[Finding]:
         with connect(settings.clickhouse_dsn) as store:
             counts = queries.sql_passthrough(store, _COUNTS).records()[0]
             dead = queries.dead_letter_counts(store)
-            yield Finding("clickhouse", Grade.OK, f"{counts['actions']:,} actions, {counts['unjudged']:,} without verdict")
+            yield Finding(
+                "clickhouse", Grade.OK, f"{counts['actions']:,} actions, {counts['unjudged']:,} without verdict"
+            )
             yield from _dead_letters(dead.records())
     except VaultakError as e:
-        yield Finding("clickhouse", Grade.FAIL, str(e), "is the server up, are the migrations applied? `vaultak up` does both")
+        yield Finding(
+            "clickhouse", Grade.FAIL, str(e), "is the server up, are the migrations applied? `vaultak up` does both"
+        )
 
 
 _COUNTS = "SELECT count() AS actions, countIf(decision IS NULL OR decision = '') AS unjudged FROM vaultak.actions"
@@ -137,18 +144,32 @@ def _process(path: Path) -> Finding:
         age_s = time.time() - path.stat().st_mtime
     except (OSError, ValueError) as e:
         return Finding(path.stem, Grade.WARN, f"status not readable: {e}")
-    figures = ", ".join(f"{name} {_figure(value)}" for name, value in status.items() if isinstance(value, int | float))
+    counters = {**status, **status.get("counters", {})}
+    figures = ", ".join(f"{name} {counters[name]:,}" for name in _FIGURES if counters.get(name) is not None)
+    text = f"{status.get('state', '?')}; {figures}" + (f"; {status['detail']}" if status.get("detail") else "")
     if age_s > STATUS_STALE_S:
-        return Finding(path.stem, Grade.WARN, f"silent for {age_s:.0f} s", "it has ended or hangs; see its log")
+        return Finding(
+            path.stem, Grade.WARN, f"silent for {age_s:.0f} s, was {text}", "it has ended or hangs; see its log"
+        )
+    if status.get("state") != "running":
+        return Finding(path.stem, Grade.WARN, text, "it waits for what it needs; the lines above say what is away")
+    if not status.get("store_up", True):
+        return Finding(
+            path.stem, Grade.WARN, f"{text}; ClickHouse is away", "nothing is lost: it goes on when the store is back"
+        )
     if status.get("lag", 0) > LAG_WARNING:
-        return Finding(path.stem, Grade.WARN, figures, "it falls behind: add workers (`vaultak worker -n`)")
-    return Finding(path.stem, Grade.OK, figures)
+        return Finding(path.stem, Grade.WARN, text, "it falls behind: add workers (`vaultak worker -n`)")
+    return Finding(path.stem, Grade.OK, text)
 
 
-def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+_FIGURES = ("lag", "records", "actions", "verdicts", "rows", "dead_letters", "undecodable", "unstorable", "store_retries",
+            "duplicates", "agents", "restarts")  # fmt: skip
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    waiting = sum(f.stat().st_size for f in settings.spool_dir.rglob("*") if f.is_file()) if settings.spool_dir.is_dir() else 0
+    waiting = (
+        sum(f.stat().st_size for f in settings.spool_dir.rglob("*") if f.is_file())
+        if settings.spool_dir.is_dir()
+        else 0
+    )
     yield Finding("spool", Grade.OK, f"{settings.spool_dir}, {waiting / 2**20:.1f} MiB on disk")

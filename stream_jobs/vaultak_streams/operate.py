@@ -113,7 +113,7 @@ async def _clients(settings: Settings) -> AsyncIterator[tuple[AIOKafkaProducer, 
 
 async def _seek_to_end(consumer: AIOKafkaConsumer, topic: str, agent_id: str) -> None:
     if agent_id == "*":
-        await consumer._client.force_metadata_update()  # noqa: SLF001
+        await consumer._client.force_metadata_update()
     partitions = consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)
     wanted = partitions if agent_id == "*" else {partition_of(agent_id, len(partitions))}
     assigned = [TopicPartition(topic, p) for p in sorted(wanted)]

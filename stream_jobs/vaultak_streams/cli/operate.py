@@ -59,9 +59,7 @@ def rollback(agent: Agent, reason: Reason = "", wait: Wait = 10.0, as_json: AsJs
     _order(agent, CommandType.ROLLBACK, reason, wait, as_json)
 
 
-def approve(
-    agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False
-) -> None:
+def approve(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False) -> None:
     """Let one held action run."""
     _order(agent, CommandType.APPROVE, reason, wait, as_json, action_id)
 

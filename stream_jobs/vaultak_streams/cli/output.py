@@ -35,8 +35,8 @@ SEVERITY_STYLE = {
 }
 
 
-def say(text: str = "") -> None:
-    console.print(text)
+def say(text: str = "", *, end: str = "\n") -> None:
+    console.print(text, end=end)
 
 
 def warn(text: str) -> None:

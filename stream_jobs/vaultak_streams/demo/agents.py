@@ -97,7 +97,7 @@ def obey_the_ticket(root: Path) -> None:
         milestone("blocked", error=str(denied))
     for customer in sorted((root / "customers").glob("*.json")):
         try:
-            os.remove(customer)  # noqa: PTH107 - the plainest call there is
+            os.remove(customer)
         except BaseException as stopped:
             milestone("stopped", removed=removed, error=f"{type(stopped).__name__}: {stopped}")
             raise

@@ -30,7 +30,7 @@ class Agent:
         self.milestones: list[Milestone] = []
         self._arrived: queue.Queue[Milestone | None] = queue.Queue(maxsize=10_000)
         self._log = log.open("wb")
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-m", "vaultak_streams.demo.agents", role, str(workplace), str(rounds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

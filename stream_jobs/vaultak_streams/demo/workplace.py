@@ -38,7 +38,9 @@ def build(root: Path) -> None:
         record = {"id": n, "name": f"Customer {n}", "orders": [dice.randint(1, 500) for _ in range(30)]}
         (root / "customers" / f"{n:03}.json").write_text(json.dumps(record))
     for n in range(LOGS):
-        lines = (f"{n:02}:{m:02} served request {dice.randint(1, 10**6)} in {dice.randint(2, 90)} ms" for m in range(60))
+        lines = (
+            f"{n:02}:{m:02} served request {dice.randint(1, 10**6)} in {dice.randint(2, 90)} ms" for m in range(60)
+        )
         (root / "logs" / f"app-{n:02}.log").write_text("\n".join(lines) + "\n")
     (root / "inbox" / "ticket-118.txt").write_text(TICKET)
     (root / ".env").write_text(f"STORE_KEY={dice.randbytes(16).hex()}\n")

@@ -36,8 +36,10 @@ MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
 
 
 class SinkStats(msgspec.Struct):
-    """Counts since the start."""
+    """How the sink does: where it stands, and counts since its start."""
 
+    name: str = "sink"
+    state: str = "starting"
     records: int = 0
     rows: int = 0
     batches: int = 0
@@ -48,15 +50,20 @@ class SinkStats(msgspec.Struct):
     store_up: bool = True
 
 
+def sink_status_path(settings: Settings) -> Path:
+    """Where the sink tells how it goes, for `vaultak doctor`."""
+    return settings.data_dir / "status" / "sink.json"
+
+
 class Sink:
     """Moves all topics of a deployment into the store until told to stop."""
 
-    def __init__(self, settings: Settings, dsn: str, *, group: str = "sink", name: str = "sink") -> None:
+    def __init__(self, settings: Settings, dsn: str) -> None:
         self._settings = settings
         self._dsn = dsn
         self._routes = routes(settings.topics)
-        self._group = f"{settings.topics.prefix}.{group}"
-        self._status_path = settings.data_dir / "status" / f"{name}.json"
+        self._group = f"{settings.topics.prefix}.sink"
+        self._status_path = sink_status_path(settings)
         self._status_at = 0.0
         self._stopping = asyncio.Event()
         self._store: Store | None = None
@@ -75,14 +82,18 @@ class Sink:
                 await consumer.start()
                 log.info("following", topics=len(self._routes), broker=self._settings.bootstrap_servers)
                 delay_s = FIRST_RETRY_S
+                self.stats.state = "running"
                 await self._follow(consumer)
             except (KafkaError, OSError) as e:
+                self.stats.state = "waiting"
+                self._write_status()
                 log.warning("the broker does not answer; trying again", error=str(e), in_s=delay_s)
                 await self._rest(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
                     await asyncio.wait_for(consumer.stop(), 5)
+        self.stats.state = "stopped"
         self._write_status()
 
     def _consumer(self) -> AIOKafkaConsumer:

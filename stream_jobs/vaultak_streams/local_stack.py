@@ -1,0 +1,52 @@
+"""The whole system on this machine: the stack with its worker and its sink."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from vaultak.config import Settings
+from vaultak_devstack.backends import BrokerChoice, Ports
+from vaultak_devstack.stack import Stack
+from vaultak_devstack.supervised import ChildSpec
+from vaultak_streams.agents.options import status_path
+from vaultak_streams.policy_files import load_policy
+from vaultak_streams.sink.sink import sink_status_path
+from vaultak_streams.store.migrations import migrate
+
+MIGRATION_WAIT_S = 10.0
+
+
+def local_stack(
+    settings: Settings,
+    *,
+    broker: BrokerChoice = "auto",
+    workers: int = 1,
+    policy: Path | None = None,
+    ports: Ports | None = None,
+    report: Callable[[str], object] = lambda _line: None,
+) -> Stack:
+    """A stack that is ready to start. Raises `PolicyError` for a policy that the worker could not load."""
+    load_policy(policy or settings.policy)
+    chosen = {"VAULTAK_POLICY": str(policy)} if policy else {}
+    judges = [
+        ChildSpec(
+            name=f"worker-{n}",
+            command=(sys.executable, "-m", "vaultak_streams.agents.worker", "--number", str(n)),
+            env=chosen,
+            ready_file=status_path(settings, n),
+        )
+        for n in range(workers)
+    ]
+    sink = ChildSpec(
+        name="sink", command=(sys.executable, "-m", "vaultak_streams.sink"), ready_file=sink_status_path(settings)
+    )
+    return Stack(
+        settings,
+        broker=broker,
+        children=[*judges, sink],
+        ports=ports,
+        migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
+        report=report,
+    )
