@@ -16,6 +16,7 @@ from vaultak_streams.agents.changelog import Changelog
 from vaultak_streams.agents.job import StreamJob
 from vaultak_streams.agents.options import WorkerOptions, changelog_topic, group_id
 from vaultak_streams.agents.publisher import Publisher, Signer
+from vaultak_streams.agents.readiness import wait_until_ready
 from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.agents.transport import Inbox, Transport, Tuning
 from vaultak_streams.pipeline.engine import P
@@ -84,6 +85,7 @@ def make_app(
         Changelog(changelog_topic(settings), client),
         app.inbox,
         topic,
+        lambda: wait_until_ready(settings, lambda why: None),
         lambda offsets: app.consumer._commit({TP(topic, p): offset for p, offset in offsets.items()}),
         status,
         checkpoint_s=options.checkpoint_s,

@@ -24,6 +24,10 @@ STALL_S = 30.0
 """Without a single record for this long while some are due, the broker is taken to be away."""
 
 
+class ChangelogLostError(Exception):
+    """The changelog is shorter than it was: it was made anew, and what is in memory belongs to another one."""
+
+
 class Changelog:
     """Reads the changelog of profiles. Remembers how far each partition has been read, so that a partition that
     comes back after a rebalance only costs what was written since."""
@@ -33,20 +37,30 @@ class Changelog:
         self.counters: Counter[str] = Counter()
         self._client = client
         self._positions: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
 
     def forget(self, partitions: Iterable[int]) -> None:
         """These partitions' shards are gone: the next `restore` starts from the beginning."""
         for partition in partitions:
             self._positions.pop(partition, None)
+            self._ends.pop(partition, None)
+
+    def written(self, partition: int, offset: int) -> None:
+        """This worker wrote this record. It is read again after a rebalance all the same: another worker may have
+        written before it."""
+        self._ends[partition] = max(self._ends.get(partition, 0), offset + 1)
 
     async def restore(self, shards: dict[int, Shard[P]], source: str) -> dict[int, int]:
         """Bring these shards, by partition, up to date.
 
-        Returns where the same partitions of the topic `source` end. Raises `KafkaError` or `TimeoutError`.
+        Returns where the same partitions of the topic `source` end. Raises `KafkaError`, `TimeoutError`, or
+        `ChangelogLostError`: then start anew.
         """
         wanted = {TopicPartition(self.topic, partition): shard for partition, shard in shards.items()}
         sources = {TopicPartition(source, partition): partition for partition in shards}
         ends = await end_offsets(partitions=[*wanted, *sources], **self._client)
+        if any(self._ends.get(tp.partition, 0) > ends[tp] for tp in wanted):
+            raise ChangelogLostError(f"`{self.topic}` was made anew")
         consumer = AIOKafkaConsumer(**self._client, enable_auto_commit=False, auto_offset_reset="earliest")
         await consumer.start()
         try:
@@ -61,6 +75,7 @@ class Changelog:
         finally:
             await consumer.stop()
         self._positions.update({tp.partition: max(ends[tp], starts[tp]) for tp in wanted})
+        self._ends.update(self._positions)
         return {partition: ends[tp] for tp, partition in sources.items()}
 
     async def _read(

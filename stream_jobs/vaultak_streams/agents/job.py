@@ -51,6 +51,7 @@ class StreamJob(Generic[P]):
         changelog: Changelog,
         inbox: Inbox,
         actions_topic: str,
+        ready: Callable[[], Awaitable[Any]],
         commit: Commit,
         status: WorkerStatus,
         *,
@@ -62,6 +63,7 @@ class StreamJob(Generic[P]):
         self._changelog = changelog
         self._inbox = inbox
         self._actions_topic = actions_topic
+        self._ready = ready
         self._commit = commit
         self._status = status
         self._checkpoint_s = checkpoint_s
@@ -140,6 +142,7 @@ class StreamJob(Generic[P]):
             return
         self._status.state = "restoring"
         started = time.monotonic()
+        await self._ready()
         shards = {partition: self._shards[partition] for partition in self._stale}
         ends = await self._changelog.restore(shards, self._actions_topic)
         if rewound := sum(shard.rewind(ends[partition]) for partition, shard in shards.items()):
@@ -185,11 +188,13 @@ class StreamJob(Generic[P]):
     async def _make_durable(self, snapshot: _Snapshot) -> None:
         for delivery in snapshot.deliveries:
             await delivery
-        written: list[Awaitable[Any]] = []
-        for partition, entries in snapshot.states.items():
-            written += await self._publisher.save(self._changelog.topic, partition, entries)
-        for delivery in written:
-            await delivery
+        written = {
+            partition: await self._publisher.save(self._changelog.topic, partition, entries)
+            for partition, entries in snapshot.states.items()
+        }
+        for partition, deliveries in written.items():
+            for delivery in deliveries:
+                self._changelog.written(partition, (await delivery).offset)
         if snapshot.offsets:
             await self._commit(snapshot.offsets)
             self._status.count({"checkpoints": 1})

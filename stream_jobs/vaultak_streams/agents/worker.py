@@ -8,16 +8,20 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
 from vaultak.errors import VaultakError
 from vaultak.policy import PolicySettings
 from vaultak_devstack.keys import command_signer
 from vaultak_streams.agents.app import JobApp, make_app
+from vaultak_streams.agents.changelog import ChangelogLostError
 from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
 from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
@@ -69,13 +73,23 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
             if ready is None:
                 break
             await _run_app(make(ready), file, stop)
-        except Exception as e:  # noqa: BLE001 - whatever it was, the state is in the changelog: say it and start anew
+        except Exception as e:
             wait_s = RESTART_FIRST_S if time.monotonic() - started > STEADY_S else min(wait_s * 2, RESTART_LONGEST_S)
             status.restarts += 1
-            file.set("waiting", f"{type(e).__name__}: {e}")
-            log.error("the worker stopped (%s: %s); starting anew in %.1f s", type(e).__name__, e, wait_s)
+            cause = _cause(e)
+            why = f"{type(cause).__name__}: {cause}"
+            file.set("waiting", why)
+            expected = isinstance(cause, (KafkaError, OSError, TimeoutError, ChangelogLostError))
+            log.error("the worker stopped (%s); starting anew in %.1f s", why, wait_s, exc_info=None if expected else e)
             await _unless_stopped(stop, asyncio.sleep(wait_s))
     file.set("stopped")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What is at the bottom of the groups and chains that an error is wrapped in on its way up."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _run_app(app: JobApp, file: StatusFile, stop: asyncio.Event) -> None:
@@ -150,17 +164,27 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _log(*, verbose: bool) -> None:
+    """What an operator can act on; with `verbose` what Faust and the Kafka clients have to say, too."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    log.setLevel(logging.INFO)
+    if not verbose:
+        # Each lost connection fills pages there; what follows from it is one line of ours.
+        for name in ("aiokafka", "asyncio", "faust", "mode", "vaultak_streams"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # So does the consumer's thread when it ends with its connection.
+        threading.excepthook = lambda args: log.debug("%s ended: %r", args.thread, args.exc_value)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vaultak_streams.agents.worker", description=__doc__)
     parser.add_argument("--number", type=int, default=0, help="of this worker on this machine")
     parser.add_argument("--model", type=Path, help="directory of a trained model")
     parser.add_argument("--verbose", action="store_true", help="log what Faust and the Kafka clients do, too")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if given.verbose else logging.ERROR,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    log.setLevel(logging.INFO)
+    _log(verbose=given.verbose)
     try:
         return run_worker(Settings.from_env(), WorkerOptions(number=given.number, model=given.model))
     except VaultakError as e:
