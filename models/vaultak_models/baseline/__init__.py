@@ -1,0 +1,1 @@
+"""What is remembered of an agent: decayed counts and moments, in bounded memory."""

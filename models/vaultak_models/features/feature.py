@@ -1,0 +1,30 @@
+"""What a feature is: one number that says how unlike this agent an action is, and words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from vaultak_models.profile import AgentProfile
+from vaultak_models.sighting import Sighting
+
+CEILING = 12.0
+"""No single feature says more than this: about p = 6e-6."""
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """`measure(profile, seen)` is in 0..`CEILING`, 0 for quite ordinary; in nats (-ln p) or standard deviations.
+
+    `describe` gives (what was seen, what is typical) for people. Both are pure and never raise.
+    """
+
+    name: str
+    factor: str
+    """The factor of the verdict that it counts towards: `behaviour`, `rate` or `payload`."""
+    measure: Callable[[AgentProfile, Sighting], float]
+    describe: Callable[[AgentProfile, Sighting], tuple[str, str]]
+
+
+def bounded(value: float) -> float:
+    return min(max(value, 0.0), CEILING)

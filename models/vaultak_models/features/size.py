@@ -1,0 +1,32 @@
+"""Is the payload larger than this kind of action usually carries?"""
+
+from __future__ import annotations
+
+import math
+
+from vaultak_models.baseline.moments import Moments
+from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.profile import AgentProfile
+from vaultak_models.sighting import Sighting
+
+LEAST_DEVIATION = 0.35
+ENOUGH = 8
+
+
+def _usual(profile: AgentProfile, seen: Sighting) -> Moments | None:
+    moments = profile.sizes.get(seen.kind)
+    return moments if moments is not None and moments.n >= ENOUGH else None
+
+
+def measure(profile: AgentProfile, seen: Sighting) -> float:
+    """Standard deviations above the usual, of the logarithm of the size, less one."""
+    usual = _usual(profile, seen)
+    return bounded(usual.z(seen.log_size, LEAST_DEVIATION) - 1.0) if usual else 0.0
+
+
+def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
+    usual = _usual(profile, seen)
+    return f"{math.expm1(seen.log_size):,.0f} bytes", f"{math.expm1(usual.mean):,.0f} bytes" if usual else "not known"
+
+
+FEATURE = Feature("payload size", "payload", measure, describe)

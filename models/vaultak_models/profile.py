@@ -1,0 +1,134 @@
+"""The profile of one agent: its baseline and its open sessions. Bounded; its bytes lose nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vaultak_models.baseline import tally
+from vaultak_models.baseline.moments import Moments
+from vaultak_models.baseline.rates import HORIZONS_S, Rate
+from vaultak_models.sighting import Sighting
+
+PROFILE_VERSION = 1
+READY_AFTER = 30
+"""Actions until a baseline says anything: below it every action would be a surprise."""
+
+MAX_KINDS = 128
+MAX_TRANSITIONS = 256
+MAX_RESOURCES = 512
+MAX_GROUPS = 128
+MAX_FIELDS = 256
+MAX_WAITING = 32
+WAIT_US = 3_600_000_000
+"""A burst of odd actions does not become ordinary while it goes on."""
+FAILURE_WEIGHT = 0.1
+"""The share of failures is about that of the last ten actions."""
+MAX_BYTES = 256 * 1024
+
+
+class Waiting(msgspec.Struct, array_like=True, frozen=True):
+    """An action that is not learnt yet, and the kind of the one before it."""
+
+    seen: Sighting
+    after: str
+
+
+class AgentProfile(msgspec.Struct):
+    """What is known of one agent."""
+
+    version: int = PROFILE_VERSION
+    events: int = 0
+    """Actions learnt from."""
+    last_ts_us: int = 0
+    last_kind: str = ""
+    kinds: tally.Tally = {}
+    transitions: tally.Tally = {}
+    resources: tally.Tally = {}
+    groups: tally.Tally = {}
+    fields: tally.Tally = {}
+    hours: tally.Tally = {}
+    new_resources: Moments = msgspec.field(default_factory=Moments)
+    new_groups: Moments = msgspec.field(default_factory=Moments)
+    sizes: dict[str, Moments] = {}
+    destructiveness: Moments = msgspec.field(default_factory=Moments)
+    sensitivity: Moments = msgspec.field(default_factory=Moments)
+    failures: Moments = msgspec.field(default_factory=Moments)
+    recent_failures: float = 0.0
+    rates: list[Rate] = msgspec.field(default_factory=lambda: [Rate() for _ in HORIZONS_S])
+    waiting: list[Waiting] = []
+    """Odd actions, oldest first: learnt once they are `WAIT_US` old."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is enough to compare with."""
+        return self.events >= READY_AFTER
+
+    def advance(self, ts_us: int) -> None:
+        """Let time pass up to an action."""
+        if self.last_ts_us:
+            for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
+                rate.decay((ts_us - self.last_ts_us) / 1e6, horizon_s)
+        self.last_ts_us = max(ts_us, self.last_ts_us)
+        while self.waiting and ts_us - self.waiting[0].seen.ts_us >= WAIT_US:
+            waiting = self.waiting.pop(0)
+            self._learn(waiting.seen, waiting.after)
+
+    def take_in(self, seen: Sighting, *, odd: bool) -> None:
+        """An action happened: learn it, or when it was odd remember to do so later."""
+        for rate in self.rates:
+            rate.add()
+        if odd:
+            self.waiting.append(Waiting(seen, self.last_kind))
+            del self.waiting[:-MAX_WAITING]
+        else:
+            self._learn(seen, self.last_kind)
+            for rate in self.rates:
+                rate.learn()
+            self.failures.add(self.recent_failures)
+        self.last_kind = seen.kind
+        self.recent_failures *= 1.0 - FAILURE_WEIGHT
+
+    def fail(self) -> None:
+        """The outcome of an action was a failure."""
+        self.recent_failures = min(1.0, self.recent_failures + FAILURE_WEIGHT)
+
+    def _learn(self, seen: Sighting, after: str) -> None:
+        self.events += 1
+        self.new_resources.add(float(seen.resource_id not in self.resources))
+        self.new_groups.add(float(seen.group not in self.groups))
+        tally.add(self.kinds, seen.kind, MAX_KINDS)
+        if after:
+            tally.add(self.transitions, f"{after} > {seen.kind}", MAX_TRANSITIONS)
+        tally.add(self.resources, seen.resource_id, MAX_RESOURCES)
+        tally.add(self.groups, seen.group, MAX_GROUPS)
+        tally.add(self.hours, str(seen.hour), 24)
+        for name in seen.fields:
+            tally.add(self.fields, f"{seen.kind} {name}", MAX_FIELDS)
+        self._learn_size(seen)
+        self.destructiveness.add(seen.destructiveness)
+        self.sensitivity.add(seen.sensitivity)
+
+    def _learn_size(self, seen: Sighting) -> None:
+        if seen.kind not in self.sizes and len(self.sizes) >= MAX_KINDS:
+            del self.sizes[min(self.sizes, key=lambda kind: (self.sizes[kind].n, kind))]
+        self.sizes.setdefault(seen.kind, Moments()).add(seen.log_size)
+
+    def to_bytes(self) -> bytes:
+        return _encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> AgentProfile:
+        """The inverse of `to_bytes`. Raises `ValueError` for bytes that are not a profile of this version."""
+        if len(data) > 4 * MAX_BYTES:
+            raise ValueError(f"a profile of {len(data)} bytes")
+        try:
+            profile = _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+            raise ValueError(f"not a profile: {e}") from None
+        if profile.version != PROFILE_VERSION or len(profile.rates) != len(HORIZONS_S):
+            raise ValueError(f"a profile of version {profile.version}, not {PROFILE_VERSION}")
+        return profile
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(AgentProfile)

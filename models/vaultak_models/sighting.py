@@ -1,0 +1,90 @@
+"""One action as features see it: everything that does not depend on the agent, worked out once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from urllib.parse import urlsplit
+
+import msgspec
+
+from vaultak.policy.static_risk import DEFAULT_MODEL
+from vaultak.wire import Action
+
+MAX_FIELDS = 32
+_SIZE_SAMPLE = 65_536
+
+_encode = msgspec.json.encode
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """`kind`: what is done with what sort of thing (`tool_call tool:send_mail`, `file_read *.log`)."""
+
+    kind: str
+    resource: str
+    resource_id: str
+    group: str
+    """The directory, host, table or tool that the resource belongs to."""
+    log_size: float
+    fields: tuple[str, ...]
+    hour: int
+    ts_us: int
+    destructiveness: float
+    sensitivity: float
+
+
+def sight(action: Action, ts_us: int) -> Sighting:
+    """Look at an action. Never raises, whatever the payload holds."""
+    static = DEFAULT_MODEL.assess(action.action_type, action.resource)
+    group = group_of(action.resource)
+    return Sighting(
+        kind=f"{action.action_type.value} {_sort_of(action.resource, group)}",
+        resource=action.resource,
+        resource_id=digest(action.resource),
+        group=group,
+        log_size=math.log1p(_size(action)),
+        fields=tuple(sorted(str(name)[:64] for name in list(action.payload)[:MAX_FIELDS])),
+        hour=(ts_us // 3_600_000_000) % 24,
+        ts_us=ts_us,
+        destructiveness=static.destructiveness,
+        sensitivity=static.sensitivity,
+    )
+
+
+def digest(text: str) -> str:
+    """48 bits that stand for a text."""
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=6).hexdigest()
+
+
+def group_of(resource: str) -> str:
+    """The nearest container of a resource that behaviour is worth comparing by."""
+    if resource.startswith("/"):
+        return resource.rpartition("/")[0] or "/"
+    scheme, sep, rest = resource.partition("://")
+    if sep:
+        if scheme == "db":
+            return resource.rpartition("/")[0]
+        try:
+            return f"{scheme}://{urlsplit(resource).netloc}"
+        except ValueError:
+            return f"{scheme}://{rest[:64]}"
+    return resource[:256]
+
+
+def _sort_of(resource: str, group: str) -> str:
+    """What tells kinds of actions apart without telling every file from every other."""
+    if resource.startswith("/"):
+        name = resource.rpartition("/")[2]
+        return f"*.{name.rpartition('.')[2][:16]}" if "." in name else "*"
+    if resource.startswith("tool:"):
+        return resource[:128]
+    return group.partition("://")[0][:64] if "://" in group else resource.partition(":")[0][:64]
+
+
+def _size(action: Action) -> int:
+    if isinstance(action.payload_bytes, int):
+        return action.payload_bytes
+    try:
+        return len(_encode(action.payload))
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return _SIZE_SAMPLE
