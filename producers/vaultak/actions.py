@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from vaultak import governor
@@ -26,8 +28,8 @@ def as_action(
     """Wrap `function` (plain or coroutine) so that each call is judged before and recorded after.
 
     `resource` is a string, in which `{name}` stands for an argument, or a callable of the arguments; by default
-    `tool:<name of the function>`. `undo` is called with the same arguments, last first, when the action is rolled
-    back. Outside every monitor the call is governed by `default_governor`.
+    `tool:<name of the function>`. `undo` (plain or coroutine) is called with the same arguments, last first, when the
+    action is rolled back. Outside every monitor the call is governed by `default_governor`.
     """
     signature = inspect.signature(function)
     name = getattr(function, "__name__", type(function).__name__)
@@ -45,7 +47,8 @@ def as_action(
 
     def remember(governed: governor.Governor, action_id: str, arguments: Any, keywords: Any) -> None:
         if undo is not None and governed.undo is not None:
-            governed.undo.register(action_id, functools.partial(undo, *arguments, **keywords), f"undo of {name}")
+            compensation = functools.partial(_complete, undo, arguments, keywords)
+            governed.undo.register(action_id, compensation, f"undo of {name}")
 
     def call(*arguments: Any, **keywords: Any) -> Any:
         governed = governor.current() or default_governor()
@@ -77,6 +80,18 @@ def as_action(
 
     wrapper = call_async if inspect.iscoroutinefunction(function) else call
     return cast(F, functools.wraps(function)(wrapper))
+
+
+def _complete(undo: Callable[..., object], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> object:
+    """Call a compensation; a coroutine is run to its end on an event loop of its own.
+
+    In a thread of its own too: whoever rolls back may be running a loop already.
+    """
+    result = undo(*arguments, **keywords)
+    if not inspect.iscoroutine(result):
+        return result
+    with ThreadPoolExecutor(1, "vaultak-undo") as pool:
+        return pool.submit(asyncio.run, result).result()
 
 
 def _fill(template: str, arguments: dict[str, Any]) -> str:

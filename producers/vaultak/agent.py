@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vaultak import governor
 from vaultak.audit import AuditTrail
 from vaultak.emitter import Emitter
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
-from vaultak.guard import Guard
+from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict
 from vaultak.wire import (
     AckResult,
@@ -39,6 +41,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("vaultak")
 
 _PASSES = (Decision.ALLOW, Decision.ALERT)
+_MAX_RESOURCES = 1024
+
+
+class Judged(NamedTuple):
+    """An action on record."""
+
+    action_id: str
+    ts: str
+    verdict: LocalVerdict
+
+
+def _texts(named: object) -> Sequence[str]:
+    """The further resources that a payload names."""
+    if not isinstance(named, list | tuple):
+        return ()
+    return [text for text in named[:_MAX_RESOURCES] if isinstance(text, str)]
 
 
 class Agent:
@@ -60,10 +78,32 @@ class Agent:
         self.trail = AuditTrail(trail_limit)
         self.rollback_limit = rollback_limit
         self.pause_timeout_s = pause_timeout_s
+        self.closed = False
+        self.begin_anew: Callable[[], None] | None = None
+        """Called before the first action in a forked child: what its parent's threads did has to be taken up there."""
         self._guard = Guard(policy)
-        self._changed = threading.Condition(threading.RLock())
+        self._forked = False
+        self._make_locks()
+        _LIVING.add(self)
+
+    def _make_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._wakers: set[Callable[[], None]] = set()
-        self._waiting: deque[str] = deque(maxlen=1024)
+        self._waiting: dict[str, None] = {}
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held a lock, and whoever waited is not here."""
+        self._make_locks()
+        self.trail.make_lock()
+        self._forked = True
+
+    def close(self) -> None:
+        """The client let go of it: it still judges and records, but keeps no undo log any more."""
+        self.closed = True
+        undo, self.undo = self.undo, None
+        if undo is not None:
+            undo.close()
 
     @property
     def state(self) -> AgentState:
@@ -81,45 +121,63 @@ class Agent:
         labels: dict[str, str],
         assurance: str = "",
         parent_action_id: str = "",
-    ) -> tuple[str, LocalVerdict]:
-        """Decide on an action and put it on record; returns its id and the verdict."""
+    ) -> Judged:
+        """Decide on an action and put it on record."""
+        if self._forked:
+            self._begin_anew()
         now_s = time.time()
         action_id = uuid7()
-        with self._changed:
-            verdict = self._guard.judge(action_type, resource, now_s)
-            action = self.emitter.action(
-                action_id,
-                session_id,
-                now_s,
-                action_type,
-                resource,
-                payload,
-                Local(
-                    decision=verdict.decision,
-                    risk=verdict.risk,
-                    reasons=verdict.reasons,
-                    policy_version=self._guard.policy.version,
-                ),
-                labels=labels,
-                assurance=assurance,
-                parent_action_id=parent_action_id,
-            )
-        self.trail.action(action)
-        return action_id, verdict
+        named = payload.get("resources")
+        with self._lock:
+            verdict = self._guard.judge(action_type, resource, now_s, _texts(named) if named else ())
+        local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
+        ts = self.emitter.action(
+            action_id,
+            session_id,
+            now_s,
+            action_type,
+            resource,
+            payload,
+            local,
+            labels=labels,
+            assurance=assurance,
+            parent_action_id=parent_action_id,
+        )
+        self.trail.action((action_id, session_id, ts, action_type, resource, local))
+        return Judged(action_id, ts, verdict)
+
+    @property
+    def policy_version(self) -> str:
+        return self._guard.policy.version
+
+    def _begin_anew(self) -> None:
+        self._forked = False
+        if self.begin_anew is not None:
+            self.begin_anew()
 
     def enforce(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
-        """Let the action pass, wait, or raise. What happened to a denied one is on record."""
+        """Let the action pass, wait, or raise. What happened to a denied one is on record.
+
+        A waiting action is not judged again: once the agent is resumed, or the action approved, it runs. Should the
+        agent have been paused anew by the time its thread wakes up, it goes on waiting.
+        """
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            if self._wait(action_id):
-                return
-            self._close(session_id, action_id, verdict)
+            try:
+                if self._wait(action_id):
+                    return
+            finally:
+                self._waiting.pop(action_id, None)
+            self._refuse(session_id, action_id, verdict)
 
     async def enforce_async(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
         """As `enforce`; a pause leaves the event loop free."""
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            if await self._wait_async(action_id):
-                return
-            self._close(session_id, action_id, verdict)
+            try:
+                if await self._wait_async(action_id):
+                    return
+            finally:
+                self._waiting.pop(action_id, None)
+            self._refuse(session_id, action_id, verdict)
 
     def _open(self, session_id: str, action_id: str, verdict: LocalVerdict) -> bool:
         """Put a stopping decision into effect. True: the action may wait. Raises when it may not."""
@@ -127,9 +185,10 @@ class Agent:
         match verdict.decision:
             case Decision.PAUSE:
                 with self._changed:
-                    if self._guard.state is AgentState.RUNNING:
+                    # Paused by the agent's state, which has changed since: nothing is left to wait for.
+                    if self._guard.state is AgentState.RUNNING and STATE_RULE not in verdict.rules:
                         self._set_state(AgentState.PAUSED, why)
-                    self._waiting.append(action_id)
+                    self._waiting[action_id] = None
                 return True
             case Decision.KILL:
                 self._set_state(AgentState.KILLED, why)
@@ -143,7 +202,7 @@ class Agent:
             self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
         raise ActionBlockedError(f"action blocked: {why}", action_id=action_id, reasons=verdict.reasons)
 
-    def _close(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
+    def _refuse(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
         """The wait is over and the action may not run: say why on record, then raise."""
         reasons = verdict.reasons
         if self._guard.state is AgentState.KILLED:
@@ -280,19 +339,26 @@ class Agent:
         error: str = "",
         duration_ms: float | None = None,
     ) -> None:
-        outcome = self.emitter.outcome(
+        self.emitter.outcome(
             action_id, session_id, time.time(), status, content=content, error=error, duration_ms=duration_ms
         )
-        self.trail.outcome(outcome)
+        self.trail.outcome(action_id, status, duration_ms, error)
 
     def context(self, session_id: str, content: str, source: ContextSource) -> None:
         self.emitter.context(uuid7(), session_id, time.time(), source, content)
 
     def rollback(self, session_id: str, limit: int | None = None) -> list[StepResult]:
-        """Reverse the last actions, newest first; each reversal is on record as an outcome."""
+        """Reverse the last actions, newest first; each reversal is on record as an outcome.
+
+        Compensations run under no governor: undoing is no action of the agent's, a paused or killed one included.
+        """
         if self.undo is None:
             return []
-        steps = self.undo.rollback(limit_actions=self.rollback_limit if limit is None else limit)
+        token = governor.activate(None)
+        try:
+            steps: list[StepResult] = self.undo.rollback(limit_actions=self.rollback_limit if limit is None else limit)
+        finally:
+            governor.deactivate(token)
         by_action: dict[str, list[StepResult]] = {}
         for step in steps:
             by_action.setdefault(step.action_id, []).append(step)
@@ -305,3 +371,15 @@ class Agent:
                 error="" if complete else "; ".join(f"{s.status}: {s.target}: {s.detail}" for s in own)[:2000],
             )
         return steps
+
+
+_LIVING: weakref.WeakSet[Agent] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for agent in list(_LIVING):
+        agent.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from vaultak.wire import Action, ActionType, Local, Outcome, OutcomeStatus
+from vaultak.wire import ActionType, Local, OutcomeStatus
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,48 +26,58 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+Recorded = tuple[str, str, str, ActionType, str, Local]
+"""Action id, session id, time, type, resource, local verdict."""
+_Ended = tuple[OutcomeStatus, float | None, str]
+
+
 class AuditTrail:
-    """The last actions, oldest first. Thread-safe."""
+    """The last actions, oldest first. Thread-safe; recording costs a dictionary entry."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._actions: OrderedDict[str, Recorded] = OrderedDict()
+        self._outcomes: dict[str, _Ended] = {}
+        self.make_lock()
+
+    def make_lock(self) -> None:
         self._lock = threading.RLock()
-        self._actions: OrderedDict[str, tuple[Action, Outcome | None]] = OrderedDict()
 
-    def action(self, action: Action) -> None:
+    def action(self, recorded: Recorded) -> None:
         with self._lock:
-            self._actions[action.action_id] = (action, None)
+            self._actions[recorded[0]] = recorded
             if len(self._actions) > self._limit:
-                self._actions.popitem(last=False)
+                oldest, _ = self._actions.popitem(last=False)
+                self._outcomes.pop(oldest, None)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, action_id: str, status: OutcomeStatus, duration_ms: float | None, error: str) -> None:
         with self._lock:
-            if known := self._actions.get(outcome.action_id):
-                self._actions[outcome.action_id] = (known[0], outcome)
+            if action_id in self._actions:
+                self._outcomes[action_id] = (status, duration_ms, error)
 
     def session_of(self, action_id: str) -> str | None:
         known = self._actions.get(action_id)
-        return known[0].session_id if known else None
+        return known[1] if known else None
 
     def entries(self, session_id: str | None = None) -> list[AuditEntry]:
         with self._lock:
-            known = list(self._actions.values())
-        return [_entry(action, outcome) for action, outcome in known if session_id in (None, action.session_id)]
+            known = [(action, self._outcomes.get(action[0])) for action in self._actions.values()]
+        return [_entry(action, ended) for action, ended in known if session_id in (None, action[1])]
 
 
-def _entry(action: Action, outcome: Outcome | None) -> AuditEntry:
-    local = action.local if isinstance(action.local, Local) else Local(decision="allow")
-    duration = outcome.duration_ms if outcome else None
+def _entry(recorded: Recorded, ended: _Ended | None) -> AuditEntry:
+    action_id, session_id, ts, action_type, resource, local = recorded
+    status, duration_ms, error = ended or (None, None, "")
     return AuditEntry(
-        action_id=action.action_id,
-        session_id=action.session_id,
-        ts=action.ts,
-        action_type=action.action_type,
-        resource=action.resource,
+        action_id=action_id,
+        session_id=session_id,
+        ts=ts,
+        action_type=action_type,
+        resource=resource,
         decision=local.decision,
         risk=local.risk,
         reasons=local.reasons,
-        status=outcome.status if outcome else None,
-        duration_ms=duration if isinstance(duration, float | int) else None,
-        error=outcome.error if outcome else "",
+        status=status,
+        duration_ms=duration_ms,
+        error=error,
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -93,6 +96,7 @@ class Vaultak:
         self._agents: dict[str, Agent] = {}
         self._listeners: dict[str, ControlListener] = {}
         self._loose: dict[str, Monitor] = {}
+        _LIVING.add(self)
 
     # -- governing ---------------------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class Vaultak:
 
     def _make_agent(self, agent_id: str) -> Agent:
         emitter = Emitter(agent_id, self.settings.topics.actions, self._the_publisher(), self._redactor)
-        return Agent(
+        agent = Agent(
             emitter,
             self._compiled,
             self._open_undo(agent_id, emitter.instance),
@@ -181,6 +185,17 @@ class Vaultak:
             pause_timeout_s=self._pause_timeout_s,
             trail_limit=DEFAULT_TRAIL_LIMIT,
         )
+        agent.begin_anew = functools.partial(self._begin_anew, weakref.ref(agent))
+        return agent
+
+    def _begin_anew(self, of: weakref.ref[Agent]) -> None:
+        """In a forked child: commands have to be followed, and files journaled, by threads and logs of its own."""
+        agent = of()
+        if agent is None or agent.closed:
+            return
+        agent.undo = self._open_undo(agent.agent_id, agent.emitter.instance)
+        with self._lock:
+            self._listen(agent)
 
     def _open_undo(self, agent_id: str, instance: str) -> UndoLog | None:
         if self._rollback_limit == 0:
@@ -228,7 +243,11 @@ class Vaultak:
         return self._publisher.flush(timeout_s) if self._publisher else True
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Stop listening, deliver what is left (what cannot be delivered stays spooled on disk). Idempotent."""
+        """Stop listening, deliver what is left (what cannot be delivered stays spooled on disk). Idempotent.
+
+        The client can be used again: `monitor` begins anew. A monitor from before cannot be entered any more; inside
+        one that is still entered actions are judged and recorded, but no commands arrive and nothing can be undone.
+        """
         with self._lock:
             listeners, self._listeners = list(self._listeners.values()), {}
             agents, self._agents, self._loose = list(self._agents.values()), {}, {}
@@ -237,10 +256,15 @@ class Vaultak:
             with contextlib.suppress(Exception):
                 listener.stop()
         for agent in agents:
-            if agent.undo is not None:
-                agent.undo.close()
+            with contextlib.suppress(OSError):
+                agent.close()
         if publisher is not None:
             publisher.close(timeout_s)
+
+    def after_fork_in_child(self) -> None:
+        """The parent's listeners stay with the parent; its agents take up theirs when they first act."""
+        self._lock = threading.RLock()
+        self._listeners = {}
 
     def __enter__(self) -> Self:
         return self
@@ -285,3 +309,15 @@ def _in_range(name: str, value: N, low: float, high: float) -> N:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ConfigurationError(f"{name}: `{value}` is not a number from {low:g} to {high:g}")
     return value
+
+
+_LIVING: weakref.WeakSet[Vaultak] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_LIVING):
+        client.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

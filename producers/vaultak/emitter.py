@@ -1,4 +1,8 @@
-"""Events of one agent instance: numbered, chained by hash, encoded once, handed to the publisher in order."""
+"""Events of one agent instance: numbered, chained by hash, encoded once, handed to the publisher in order.
+
+An event is put together from its encoded members, in the order of their names: that is its canonical JSON, so one
+encoding serves the hash and the wire. Tests hold the result to the structs of `vaultak.wire`.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +11,29 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+import weakref
+from typing import Any, Protocol
 
 import msgspec
 
 from vaultak.redact import Redactor
 from vaultak.wire import (
+    CONTENT_TYPE_JSON,
     GENESIS_HASH,
     SCHEMA_VERSION,
-    Action,
     ActionType,
-    Context,
     ContextSource,
     Local,
-    Outcome,
     OutcomeStatus,
-    ce_headers,
     format_ts,
 )
 
 PAYLOAD_LIMIT_BYTES = 16 * 1024
-_PREVIEW_CHARS = 7 * 1024  # quoted once more inside JSON, it may double
-
-E = TypeVar("E", Action, Outcome, Context)
+RESOURCE_LIMIT_CHARS = 8192
+_PREVIEW_BYTES = 7 * 1024  # quoted once more inside JSON, it may double
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
+_sha256 = hashlib.sha256
 
 
 class Publishes(Protocol):
@@ -47,7 +48,10 @@ def new_instance() -> str:
 
 
 class Emitter:
-    """Writes the events of one agent instance. Thread-safe; after a fork the child starts a chain of its own."""
+    """Writes the events of one agent instance. Thread-safe; after a fork the child starts a chain of its own.
+
+    Each method returns the event's `ts`.
+    """
 
     def __init__(self, agent_id: str, topic: str, publisher: Publishes, redactor: Redactor) -> None:
         self.agent_id = agent_id
@@ -55,15 +59,18 @@ class Emitter:
         self._topic = topic
         self._publisher = publisher
         self._redactor = redactor
-        self._source = f"/agents/{agent_id}"
-        self._begin()
+        self._agent_json = _canonical(agent_id)
+        self._source = ("ce_source", f"/agents/{agent_id}".encode())
+        self.begin()
+        _LIVING.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Start a chain: a new instance, numbered from 0."""
         self._lock = threading.RLock()  # a signal handler may act while its thread emits
-        self._pid = os.getpid()
         self.instance = new_instance()
+        self._instance_json = _canonical(self.instance)
         self._seq = 0
-        self._previous = GENESIS_HASH
+        self._previous = GENESIS_HASH.encode()
 
     def action(
         self,
@@ -78,28 +85,26 @@ class Emitter:
         labels: dict[str, str],
         assurance: str = "",
         parent_action_id: str = "",
-    ) -> Action:
-        clean, size, digest, cut = self._payload(payload)
-        return self._send(
-            "action",
-            action_id,
-            now_s,
-            lambda chain: Action(
-                **chain,
-                session_id=session_id,
-                action_id=action_id,
-                action_type=action_type,
-                resource=self._redactor.text(resource)[:8192],
-                payload=clean,
-                payload_bytes=size,
-                payload_sha256=digest,
-                payload_truncated=cut,
-                parent_action_id=parent_action_id,
-                labels=labels,
-                local=local,
-                assurance=assurance,
-            ),
+    ) -> str:
+        text, size, digest, cut = self._payload(payload)
+        head = b'"action_id":"%b","action_type":"%b","agent_id":%b%b' % (
+            action_id.encode(),
+            action_type.value.encode(),
+            self._agent_json,
+            _member(b"assurance", assurance),
         )
+        middle = b'"kind":"action"%b,"local":%b%b,"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b' % (
+            b',"labels":' + _canonical(labels) if labels else b"",
+            _canonical(local),
+            _member(b"parent_action_id", parent_action_id),
+            text,
+            size,
+            digest,
+            b',"payload_truncated":true' if cut else b"",
+        )
+        resource = self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS]
+        tail = b'"resource":%b' % _canonical(resource)
+        return self._send(_ACTION, action_id, session_id, now_s, head, middle, tail, b"")
 
     def outcome(
         self,
@@ -111,66 +116,109 @@ class Emitter:
         content: str = "",
         error: str = "",
         duration_ms: float | None = None,
-    ) -> Outcome:
-        content, cut = self._text(content)
+    ) -> str:
+        content, cut = self._text(content) if content else ("", False)
+        head = b'"action_id":%b,"agent_id":%b%b%b%b%b' % (
+            _canonical(action_id),
+            self._agent_json,
+            _member(b"content", content),
+            b',"content_truncated":true' if cut else b"",
+            b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms))),
+            _member(b"error", self._text(error)[0]) if error else b"",
+        )
+        last = b',"status":"%b"' % status.value.encode()
         return self._send(
-            "outcome",
-            f"{action_id}:{status}",
-            now_s,
-            lambda chain: Outcome(
-                **chain,
-                session_id=session_id,
-                action_id=action_id,
-                status=status,
-                duration_ms=msgspec.UNSET if duration_ms is None else max(0.0, duration_ms),
-                content=content,
-                content_truncated=cut,
-                error=self._text(error)[0],
-            ),
+            _OUTCOME, f"{action_id}:{status.value}", session_id, now_s, head, b'"kind":"outcome"', b"", last
         )
 
-    def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> Context:
-        return self._send(
-            "context",
-            context_id,
-            now_s,
-            lambda chain: Context(**chain, session_id=session_id, source=source, content=self._text(content)[0]),
-        )
+    def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> str:
+        head = b'"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
+        last = b',"source":"%b"' % source.value.encode()
+        return self._send(_CONTEXT, context_id, session_id, now_s, head, b'"kind":"context"', b"", last)
 
-    def _send(self, kind: str, event_id: str, now_s: float, make: Callable[[dict[str, Any]], E]) -> E:
+    def _send(
+        self,
+        kind: tuple[str, bytes],
+        event_id: str,
+        session_id: str,
+        now_s: float,
+        head: bytes,
+        middle: bytes,
+        tail: bytes,
+        last: bytes,
+    ) -> str:
+        """Number, chain and publish: `head` ends before `instance`, `middle` before `prev_hash`, `tail` before
+        `schema_version`, `last` before `ts`."""
         ts = format_ts(now_s)
+        ts_bytes = ts.encode()
+        session = _canonical(session_id)
+        headers = [
+            _SPEC_VERSION,
+            ("ce_id", event_id.encode()),
+            kind,
+            self._source,
+            ("ce_time", ts_bytes),
+            _CONTENT_TYPE,
+        ]
         with self._lock:
-            if self._pid != os.getpid():
-                self._begin()
-            event = make(
-                {
-                    "schema_version": SCHEMA_VERSION,
-                    "agent_id": self.agent_id,
-                    "instance": self.instance,
-                    "ts": ts,
-                    "seq": self._seq,
-                    "prev_hash": self._previous,
-                }
+            value = _EVENT % (
+                head,
+                self._instance_json,
+                middle,
+                self._previous,
+                tail + b"," if tail else b"",
+                SCHEMA_VERSION,
+                self._seq,
+                session,
+                last,
+                ts_bytes,
             )
-            value = _canonical(event)
-            digest = hashlib.sha256(value).hexdigest()
+            digest = _sha256(value).hexdigest().encode()
             self._seq += 1
             self._previous = digest
             # `hash` goes in last: its place does not matter, canonical JSON leaves it out
-            value = b'%b,"hash":"%b"}' % (value[:-1], digest.encode())
-            self._publisher.emit(self._topic, self._key, value, ce_headers(kind, event_id, self._source, ts))
-        return event
+            self._publisher.emit(self._topic, self._key, b'%b,"hash":"%b"}' % (value[:-1], digest), headers)
+        return ts
 
-    def _payload(self, payload: dict[str, Any]) -> tuple[dict[str, Any], int, str, bool]:
-        clean = self._redactor.value(payload)
-        text = _canonical(clean)
-        digest = hashlib.sha256(text).hexdigest()
+    def _payload(self, payload: dict[str, Any]) -> tuple[bytes, int, bytes, bool]:
+        """The redacted payload's JSON (cut to a preview when it is too long), its full size and digest."""
+        if not payload:
+            return b"{}", 2, _EMPTY_DIGEST, False
+        text = _canonical(self._redactor.value(payload))
+        digest = _sha256(text).hexdigest().encode()
         if len(text) <= PAYLOAD_LIMIT_BYTES:
-            return clean, len(text), digest, False
-        return {"preview": text[:_PREVIEW_CHARS].decode(errors="ignore")}, len(text), digest, True
+            return text, len(text), digest, False
+        preview = text[:_PREVIEW_BYTES].decode(errors="ignore")
+        return _canonical({"preview": preview}), len(text), digest, True
 
     def _text(self, text: str) -> tuple[str, bool]:
+        """The redacted text, cut to the limit, and whether it was cut."""
         text = self._redactor.text(text)
         if len(text) * 4 <= PAYLOAD_LIMIT_BYTES or len(text.encode(errors="replace")) <= PAYLOAD_LIMIT_BYTES:
             return text, False
         return text.encode(errors="replace")[:PAYLOAD_LIMIT_BYTES].decode(errors="ignore"), True
+
+
+_EVENT = b'{%b,"instance":%b,%b,"prev_hash":"%b",%b"schema_version":%d,"seq":%d,"session_id":%b%b,"ts":"%b"}'
+_EMPTY_DIGEST = _sha256(b"{}").hexdigest().encode()
+_SPEC_VERSION = ("ce_specversion", b"1.0")
+_CONTENT_TYPE = ("content-type", CONTENT_TYPE_JSON.encode())
+_ACTION = ("ce_type", b"vaultak.action.v1")
+_OUTCOME = ("ce_type", b"vaultak.outcome.v1")
+_CONTEXT = ("ce_type", b"vaultak.context.v1")
+
+
+def _member(name: bytes, value: str) -> bytes:
+    return b',"%b":%b' % (name, _canonical(value)) if value else b""
+
+
+_LIVING: weakref.WeakSet[Emitter] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for emitter in list(_LIVING):
+        emitter.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -24,6 +24,11 @@ class Governor(Protocol):
     def agent_id(self) -> str: ...
 
     @property
+    def intercepted(self) -> bool:
+        """Whether interceptors ask; `False` when only explicit actions are judged."""
+        ...
+
+    @property
     def undo(self) -> UndoLog | None:
         """Where pre-images and compensations of this agent's actions go; `None` when nothing is to be undone."""
         ...

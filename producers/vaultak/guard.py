@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 from vaultak.policy.evaluate import RATE_WINDOW_S, CompiledPolicy, LocalVerdict
 from vaultak.wire import ActionType, AgentState, CommandType, Decision
 
 _REMEMBERED_RULINGS = 4096
+
+STATE_RULE = "state"
+"""The rule that matched when the agent was paused or killed already."""
 
 _STATE = {
     CommandType.PAUSE: AgentState.PAUSED,
@@ -27,16 +31,21 @@ class Guard:
         self._recent: deque[float] = deque()
         self._rulings: OrderedDict[str, bool] = OrderedDict()
 
-    def judge(self, action_type: ActionType, resource: str, now_s: float) -> LocalVerdict:
-        """Count the action and decide on it; the agent's state comes before any policy."""
-        verdict = self.policy.evaluate(action_type, resource, self._count(now_s))
+    def judge(self, action_type: ActionType, resource: str, now_s: float, also: Sequence[str] = ()) -> LocalVerdict:
+        """Count the action and decide on it; the agent's state comes before any policy.
+
+        `also`: further resources that it reaches, see `CompiledPolicy.evaluate`.
+        """
+        verdict = self.policy.evaluate(action_type, resource, self._count(now_s), also=also)
         if self.state is AgentState.RUNNING:
             return verdict
         decision = Decision.KILL if self.state is AgentState.KILLED else Decision.PAUSE
         why = f"the agent is {self.state}" + (f": {self.state_reason}" if self.state_reason else "")
         if decision is Decision.PAUSE and verdict.decision in (Decision.BLOCK, Decision.ROLLBACK, Decision.KILL):
             return verdict
-        return LocalVerdict(decision, verdict.risk, verdict.static, (why, *verdict.reasons), ("state", *verdict.rules))
+        return LocalVerdict(
+            decision, verdict.risk, verdict.static, (why, *verdict.reasons), (STATE_RULE, *verdict.rules)
+        )
 
     def _count(self, now_s: float) -> int:
         limit = self.policy.settings.max_actions_per_minute

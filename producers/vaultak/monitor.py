@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vaultak import governor
-from vaultak.agent import Agent
+from vaultak.agent import Agent, Judged
 from vaultak.audit import AuditEntry
 from vaultak.errors import VaultakError
-from vaultak.policy.evaluate import LocalVerdict
+from vaultak.redact import shown
 from vaultak.wire import (
     ActionType,
     AgentState,
@@ -19,7 +18,6 @@ from vaultak.wire import (
     Factors,
     OutcomeStatus,
     Verdict,
-    format_ts,
     uuid7,
 )
 
@@ -44,8 +42,8 @@ class Monitor:
     ) -> None:
         self._agent = agent
         self.session_id = session_id or uuid7()
-        self.labels = dict(labels or {})
-        self._intercept = intercept
+        self.labels = {str(name): str(value) for name, value in (labels or {}).items()}
+        self.intercepted = intercept
         self._token: governor.Activation | None = None
 
     @property
@@ -66,7 +64,9 @@ class Monitor:
     def __enter__(self) -> Self:
         if self._token is not None:
             raise VaultakError(f"the monitor of `{self.agent_id}` is entered already; make another with `vt.monitor`")
-        if self._intercept:
+        if self._agent.closed:
+            raise VaultakError(f"the client of agent `{self.agent_id}` was closed; make another monitor of it")
+        if self.intercepted:
             from vaultak.intercept import install
 
             install()
@@ -95,14 +95,13 @@ class Monitor:
 
         An action type that is not known is judged, and recorded, as `custom`.
         """
-        now = format_ts(time.time())
-        action_id, verdict = self._judge(_known_type(action_type), resource, payload or {}, "")
+        action_id, ts, verdict = self._judge(_known_type(action_type), resource, {} if payload is None else payload, "")
         return Verdict(
             action_id=action_id,
             agent_id=self.agent_id,
             session_id=self.session_id,
-            ts=now,
-            scored_ts=now,
+            ts=ts,
+            scored_ts=ts,
             risk=verdict.risk,
             factors=Factors(
                 destructiveness=verdict.static.destructiveness,
@@ -111,10 +110,11 @@ class Monitor:
             decision=verdict.decision,
             rules=verdict.rules,
             reasons=verdict.reasons,
+            policy_version=self._agent.policy_version,
         )
 
     def before(self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = "") -> str:
-        action_id, verdict = self._judge(action_type, resource, payload, assurance)
+        action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
         if verdict.decision is not Decision.ALLOW:
             self._agent.enforce(self.session_id, action_id, verdict)
         return action_id
@@ -122,7 +122,7 @@ class Monitor:
     async def before_async(
         self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = ""
     ) -> str:
-        action_id, verdict = self._judge(action_type, resource, payload, assurance)
+        action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
         if verdict.decision is not Decision.ALLOW:
             await self._agent.enforce_async(self.session_id, action_id, verdict)
         return action_id
@@ -142,9 +142,14 @@ class Monitor:
         """Record what the agent was asked: trusted text, against which its arguments are traced."""
         self._agent.context(self.session_id, content, ContextSource(source))
 
-    def _judge(
-        self, action_type: ActionType, resource: str, payload: dict[str, Any], assurance: str
-    ) -> tuple[str, LocalVerdict]:
+    def _judge(self, action_type: ActionType, resource: object, payload: object, assurance: str) -> Judged:
+        # What a caller hands in is not always what the signature says; a wrong type is judged by what it shows.
+        if not isinstance(resource, str):
+            resource = shown(resource)
+        if not resource.isascii():
+            resource = resource.encode("utf-8", "replace").decode()
+        if not isinstance(payload, dict):
+            payload = {"value": payload}
         return self._agent.judge(
             self.session_id, action_type, resource, payload, labels=self.labels, assurance=assurance
         )

@@ -14,6 +14,8 @@ from typing import Any
 import re2
 
 MAX_DEPTH = 32
+MIN_SECRET_CHARS = 8
+_CACHED_TEXTS, _CACHED_CHARS = 2048, 256
 _CUT = "[REDACTED:too-deep]"
 
 # Formats that issuers publish so that scanners can find them.
@@ -57,12 +59,27 @@ class Redactor:
         self._screen.Compile()
         self._extra_names = frozenset(name.lower() for name in extra_names)
         self._known_names: dict[str, bool] = {}
+        self._known_texts: dict[str, str] = {}
 
     def text(self, text: str) -> str:
         """The text without secrets."""
-        if len(text) < 8:
+        clean = self._known_texts.get(text)
+        if clean is not None:
+            return clean
+        clean = self._look_at(text)
+        if len(text) <= _CACHED_CHARS:
+            if len(self._known_texts) >= _CACHED_TEXTS:
+                self._known_texts.clear()
+            self._known_texts[text] = clean
+        return clean
+
+    def _look_at(self, text: str) -> str:
+        if type(text) is not str:  # a subclass may show anything; what it holds is what counts
+            text = str.__str__(text)
+        if not text.isascii():  # lone surrogates cannot be encoded
+            text = text.encode("utf-8", "replace").decode()
+        if len(text) < MIN_SECRET_CHARS:
             return text
-        text = text.encode("utf-8", "replace").decode()
         hits = self._screen.Match(text)
         for index in sorted(hits or ()):
             text = self._replace(index, text)
@@ -79,27 +96,54 @@ class Redactor:
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """A JSON-like value with secrets replaced; what JSON cannot carry becomes its `repr`."""
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             return self.text(value)
+        if value is None or kind is bool:
+            return value
+        if isinstance(value, int):
+            # 64 bits is what JSON readers agree on
+            return int(value) if -(2**63) <= value < 2**64 else f"{value:#x}"[:_CACHED_CHARS]
         if isinstance(value, float):
-            return value if value == value and abs(value) != float("inf") else str(value)
+            return float(value) if value == value and abs(value) != float("inf") else str(float(value))
+        if isinstance(value, str):
+            return self.text(str.__str__(value))
         if depth >= MAX_DEPTH:
             return _CUT
         if isinstance(value, Mapping):
-            return {
-                (key := k if isinstance(k, str) else _repr(k)): self._member(key, v, depth) for k, v in value.items()
-            }
+            return self._mapping(value, depth)
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.value(item, depth + 1) for item in value]
+            try:
+                return [self.value(item, depth + 1) for item in value]
+            except RuntimeError as e:  # a set that another thread changes meanwhile
+                return f"<{kind.__name__}: {e}>"
         if isinstance(value, bytes | bytearray):
             return self.text(bytes(value).decode("utf-8", "replace"))
-        return self.text(_repr(value))
+        return self.text(shown(value))
 
-    def _member(self, name: str, value: Any, depth: int) -> Any:
-        if isinstance(value, str | bytes | int | float) and not isinstance(value, bool) and self._names_a_secret(name):
-            return value if value in ("", b"") or _is_mark(value) else "[REDACTED:named]"
+    def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> Any:
+        clean = {}
+        try:
+            for name, value in mapping.items():
+                name = self.text(name) if type(name) is str else self._name(name)
+                known = self._known_names.get(name)
+                if known or (known is None and self._names_a_secret(name)):
+                    clean[name] = self._named(value, depth)
+                else:
+                    clean[name] = self.text(value) if type(value) is str else self.value(value, depth + 1)
+        except Exception as e:  # noqa: BLE001 - a foreign mapping may raise anything, or change while it is read
+            return f"<{type(mapping).__name__}: {type(e).__name__}>"
+        return clean
+
+    def _name(self, name: object) -> str:
+        return self.text(str.__str__(name) if isinstance(name, str) else shown(name))
+
+    def _named(self, value: Any, depth: int) -> Any:
+        """What a member with a secret's name holds: nothing of it is shown, unless it is structured."""
+        if isinstance(value, str | bytes | bytearray):
+            return "" if not value else value if _is_mark(value) else "[REDACTED:named]"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return "[REDACTED:named]"
         return self.value(value, depth + 1)
 
     def _names_a_secret(self, name: str) -> bool:
@@ -116,7 +160,8 @@ def _is_mark(value: object) -> bool:
     return isinstance(value, str) and value.startswith("[REDACTED:")
 
 
-def _repr(value: object) -> str:
+def shown(value: object) -> str:
+    """What can be shown of any object: its `repr`, cut. Never raises."""
     try:
         return repr(value)[:4096]
     except Exception:  # noqa: BLE001 - whatever a foreign `__repr__` raises

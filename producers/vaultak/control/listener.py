@@ -99,6 +99,13 @@ class ControlListener:
         """Judge and obey one command, and acknowledge it."""
         if not self._concerns(command.agent_id) or not self._first_time(command.command_id):
             return
+        if command.command is CommandType.ROLLBACK:
+            # Compensations are the host's code and take their time; a kill must not queue up behind them.
+            threading.Thread(target=self._carry_out, args=(command,), name="vaultak-rollback", daemon=True).start()
+        else:
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
         try:
             result, detail = self._obey(command)
         except Exception as e:

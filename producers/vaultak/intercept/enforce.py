@@ -24,7 +24,7 @@ def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> 
 
     def enforced(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         governor = current()
-        if governor is None:
+        if governor is None or not governor.intercepted:
             return wrapped(*args, **kwargs)
         frame = origins.actor(sys._getframe(1))
         if origins.is_sdk(frame):

@@ -90,7 +90,7 @@ def build(classifiers: Mapping[str, Classifier]) -> Callable[[str, tuple[Any, ..
         if classifier is None:
             return
         governor = governs()
-        if governor is None:
+        if governor is None or not governor.intercepted:
             return
         frame = actor(getframe(1))
         if is_sdk(frame):

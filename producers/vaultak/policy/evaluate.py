@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from vaultak.policy.resources import ResourceMatcher
@@ -35,17 +37,27 @@ class CompiledPolicy:
         self._limit_decision = _LIMIT_DECISION[settings.mode]
 
     def evaluate(
-        self, action_type: ActionType, resource: str, recent_actions: int = 0, *, risk: float | None = None
+        self,
+        action_type: ActionType,
+        resource: str,
+        recent_actions: int = 0,
+        *,
+        also: Sequence[str] = (),
+        risk: float | None = None,
     ) -> LocalVerdict:
         """Judge one action. `recent_actions`: how many came in the last minute, this one included.
 
-        `risk` replaces the static risk where a better one is known (the stream job's).
+        `also` are further resources that it reaches (files in a child's arguments, the address behind a host name):
+        any of them may be blocked, none needs to be allowed. `risk` replaces the static risk where a better one is
+        known (the stream job's).
         """
         static = self._model.assess(action_type, resource)
         risk = static.risk if risk is None else risk
         found: list[tuple[Decision, str, str]] = []
-        if pattern := self._blocked.match(resource):
-            found.append((self._limit_decision, "blocked_resources", f"`{resource}` matches blocked `{pattern}`"))
+        for reached in (resource, *also) if also else (resource,):
+            if pattern := self._blocked.match(reached):
+                found.append((self._limit_decision, "blocked_resources", f"`{reached}` matches blocked `{pattern}`"))
+                break
         if self._allowed is not None and self._allowed.match(resource) is None:
             found.append(
                 (self._limit_decision, "allowed_resources", f"`{resource}` is not among the allowed resources")

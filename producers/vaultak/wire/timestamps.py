@@ -8,9 +8,19 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
+_last_second: tuple[int, str] = (-1, "")
+"""The second that was formatted last, and its text: a stream of events pays for the date once a second."""
+
+
 def format_ts(epoch_s: float) -> str:
     """Seconds since the epoch as `2026-03-02T08:08:42.539518Z`."""
-    return dt.datetime.fromtimestamp(epoch_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    global _last_second
+    second, microsecond = divmod(round(epoch_s * 1_000_000), 1_000_000)
+    known, text = _last_second
+    if known != second:
+        text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _last_second = (second, text)
+    return f"{text}{microsecond:06d}Z"
 
 
 def parse_ts_us(text: str) -> int:

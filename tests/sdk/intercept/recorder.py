@@ -33,6 +33,7 @@ class Recorder:
 
     journal: Path | None = None
     agent_id: str = "recorder"
+    intercepted: bool = True
     undo: Any = None
     denies: Callable[[str, str], bool] = lambda _type, _resource: False
     asked: list[Asked] = field(default_factory=list)
