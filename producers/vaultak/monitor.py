@@ -95,7 +95,7 @@ class Monitor:
 
         An action type that is not known is judged, and recorded, as `custom`.
         """
-        action_id, ts, verdict = self._judge(_known_type(action_type), resource, {} if payload is None else payload, "")
+        action_id, ts, verdict = self._judge(action_type, resource, {} if payload is None else payload, "")
         return Verdict(
             action_id=action_id,
             agent_id=self.agent_id,
@@ -142,8 +142,10 @@ class Monitor:
         """Record what the agent was asked: trusted text, against which its arguments are traced."""
         self._agent.context(self.session_id, content, ContextSource(source))
 
-    def _judge(self, action_type: ActionType, resource: object, payload: object, assurance: str) -> Judged:
+    def _judge(self, action_type: ActionType | str, resource: object, payload: object, assurance: str) -> Judged:
         # What a caller hands in is not always what the signature says; a wrong type is judged by what it shows.
+        if type(action_type) is not ActionType:
+            action_type = _known_type(action_type)
         if not isinstance(resource, str):
             resource = shown(resource)
         if not resource.isascii():

@@ -1,7 +1,9 @@
 """One consumer per process for the commands of all its agents: no group, the partitions of their keys.
 
 Every instance of an agent sees every command. The end of the control partition is noted before the stored state is
-read, so nothing falls between the two; what is read twice is dropped by command id and epoch.
+read, so nothing falls between the two; what is read twice is dropped by command id and epoch. After a lost connection
+it goes on where it was. A broker that comes back empty (the embedded one keeps nothing) is noticed by its high
+watermark: all of the new log is read then, and the stored state once more.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._complained_at = -COMPLAIN_EVERY_S
+        self._positions: dict[TopicPartition, int] = {}
 
     def add(self, listener: ControlListener) -> None:
         with self._lock:
@@ -58,6 +61,8 @@ class Hub:
             self._listeners = [known for known in self._listeners if known is not listener]
             self._fresh = [known for known in self._fresh if known is not listener]
             self._stopping = not self._listeners
+            if self._stopping:
+                self._positions.clear()
             thread = self._thread
         if self._stopping and thread is not None and thread is not threading.current_thread():
             thread.join(3.0)
@@ -106,9 +111,21 @@ class Hub:
             if fresh:
                 await self._take_up(consumer, fresh)
             batches = await consumer.getmany(timeout_ms=int(POLL_S * 1000))
-            for records in batches.values():
+            for partition, records in batches.items():
                 for record in records:
                     self._dispatch(record.value)
+                self._positions[partition] = records[-1].offset + 1
+            await self._begin_again_on_new_logs(consumer)
+
+    async def _begin_again_on_new_logs(self, consumer: AIOKafkaConsumer) -> None:
+        """A log that ends before our position is another log: the broker lost the one we knew, and does not say so."""
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            if end is not None and await consumer.position(partition) > end:
+                log.warning("the broker's log of %s began anew: reading all of it", partition.topic)
+                self._positions.pop(partition, None)
+                await consumer.seek_to_beginning(partition)
+                await self._tell_states(list(self._listeners))
 
     def _dispatch(self, value: bytes | None) -> None:
         try:
@@ -135,7 +152,7 @@ class Hub:
                 consumer.seek(partition, position)
             ends = await consumer.end_offsets(sorted(new))
             for partition, end in ends.items():
-                consumer.seek(partition, end)
+                consumer.seek(partition, self._positions.setdefault(partition, end))
         await self._tell_states(fresh)
         for listener in fresh:
             listener.ready()
@@ -225,3 +242,13 @@ def hub_for(settings: Settings) -> Hub:
         if key not in _hubs:
             _hubs[key] = Hub(settings)
         return _hubs[key]
+
+
+def _after_fork() -> None:
+    global _hubs_lock
+    _hubs_lock = threading.Lock()
+    _hubs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
