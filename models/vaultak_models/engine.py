@@ -8,11 +8,12 @@ import msgspec
 import numpy as np
 
 from vaultak.policy.static_risk import StaticRisk, static_risk
-from vaultak.wire import Action, Contribution, Event, Factors, Outcome, OutcomeStatus
-from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain
+from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
+from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile
+from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse, harm
 from vaultak_models.sighting import sight
 
@@ -36,8 +37,9 @@ class _Measured(msgspec.Struct, frozen=True):
 
     static: StaticRisk
     baseline_events: int
+    origin: Origin
     measures: list[float] | None
-    reasons: tuple[Contribution, ...] = ()
+    reasons: tuple[Contribution, ...]
 
 
 class RiskEngine:
@@ -74,22 +76,27 @@ class RiskEngine:
             profile = profiles[event.agent_id] = AgentProfile()
         if isinstance(event, Action):
             return self._measure_action(event, ts_us, profile)
-        if isinstance(event, Outcome) and event.status is OutcomeStatus.ERROR:
-            profile.fail()
+        if isinstance(event, Context):
+            profile.tracer.ask(event)
+        else:
+            profile.tracer.hear(event)
+            if event.status is OutcomeStatus.ERROR:
+                profile.fail()
         return None
 
     def _measure_action(self, action: Action, ts_us: int, profile: AgentProfile) -> _Measured:
         seen = sight(action, ts_us)
         static = static_risk(action.action_type, action.resource)
+        origin = profile.tracer.judge(action, static.destructiveness)
         profile.advance(ts_us)
         known = profile.events
         if not profile.ready:
             profile.take_in(seen, odd=False)
-            return _Measured(static, known, None)
+            return _Measured(static, known, origin, None, reasons_of_origin(origin))
         measures = [feature.measure(profile, seen) for feature in FEATURES]
-        reasons = tuple(explain(profile, seen, measures))
+        reasons = explain(profile, seen, measures, origin)
         profile.take_in(seen, odd=self._is_odd(measures))
-        return _Measured(static, known, measures, reasons)
+        return _Measured(static, known, origin, measures, reasons)
 
     def _is_odd(self, measures: list[float]) -> bool:
         """By the sum alone, so that what a profile learns does not wait for the forest."""
@@ -114,9 +121,9 @@ class RiskEngine:
             payload=_factor(measured.measures, "payload"),
             rate=_factor(measured.measures, "rate"),
             behaviour=None if behaviour is None else round(behaviour, 4),
-            provenance=None,
+            provenance=measured.origin.provenance,
         )
-        risk = fuse(static.risk, worst, behaviour, None, self._config)
+        risk = fuse(static.risk, worst, behaviour, measured.origin.provenance, self._config)
         return Assessment(round(risk, 4), factors, measured.reasons, measured.baseline_events, self._model.version)
 
 

@@ -8,18 +8,35 @@ from collections.abc import Sequence
 from vaultak.wire import Contribution
 from vaultak_models.features import FEATURES
 from vaultak_models.profile import AgentProfile
+from vaultak_models.provenance.origin import Origin
 from vaultak_models.sighting import Sighting
 
 TOP = 3
 NATS_OF_FULL_EVIDENCE = 4 * math.log(10)
 LEAST = 1.0
 """Nats below which a feature is no reason."""
+LEAST_PROVENANCE = 0.3
 
 
-def explain(profile: AgentProfile, seen: Sighting, measures: Sequence[float]) -> list[Contribution]:
-    """The heaviest features first, at most `TOP`; ties in the order of the features."""
+def explain(
+    profile: AgentProfile, seen: Sighting, measures: Sequence[float], origin: Origin
+) -> tuple[Contribution, ...]:
+    """The heaviest reasons first, at most `TOP`; ties in the order of the features."""
     ranked = sorted(range(len(measures)), key=lambda i: (-measures[i], i))[:TOP]
-    return [_contribution(profile, seen, i, measures[i]) for i in ranked if measures[i] >= LEAST]
+    features = [_contribution(profile, seen, i, measures[i]) for i in ranked if measures[i] >= LEAST]
+    return tuple(sorted((*reasons_of_origin(origin), *features), key=lambda c: -c.contribution)[:TOP])
+
+
+def reasons_of_origin(origin: Origin) -> tuple[Contribution, ...]:
+    """What speaks against where the action came from."""
+    if origin.provenance < LEAST_PROVENANCE:
+        return ()
+    if origin.foreign is None:
+        return (
+            Contribution("no reason in the request", "nothing asked for it", "the request asks", origin.provenance),
+        )
+    value = f"{origin.foreign.member[:40]} `{origin.foreign.value[:100]}` was only in the output of a tool"
+    return (Contribution("origin of an argument", value, "the request or the past names it", origin.provenance),)
 
 
 def _contribution(profile: AgentProfile, seen: Sighting, index: int, measure: float) -> Contribution:

@@ -7,6 +7,7 @@ import msgspec
 from vaultak_models.baseline import tally
 from vaultak_models.baseline.moments import Moments
 from vaultak_models.baseline.rates import HORIZONS_S, Rate
+from vaultak_models.provenance.tracer import Tracer
 from vaultak_models.sighting import Sighting
 
 PROFILE_VERSION = 1
@@ -57,6 +58,8 @@ class AgentProfile(msgspec.Struct):
     rates: list[Rate] = msgspec.field(default_factory=lambda: [Rate() for _ in HORIZONS_S])
     waiting: list[Waiting] = []
     """Odd actions, oldest first: learnt once they are `WAIT_US` old."""
+
+    tracer: Tracer = msgspec.field(default_factory=Tracer)
 
     @property
     def ready(self) -> bool:

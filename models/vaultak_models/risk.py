@@ -50,13 +50,12 @@ def evidence(figures: Floats, knots: Floats, exceedance: Floats) -> Floats:
     return result
 
 
-def fuse(static_risk: float, worst: float, behaviour: float | None, provenance: float | None, c: RiskConfig) -> float:
+def fuse(static_risk: float, worst: float, behaviour: float | None, provenance: float, c: RiskConfig) -> float:
     """The risk, 0..1. `worst` is `harm`.
 
-    Half the static risk is the floor. Behaviour counts as `evidence * (h + (1 - h) * worst)`, where h is
+    Half the static risk is the floor (more without a baseline). Behaviour counts as `evidence * (h + (1 - h) * worst)`, where h is
     `harmless_share`; provenance likewise; the highest of the three decides.
     """
-    if behaviour is None and provenance is None:
-        return UNREADY_SHARE * static_risk
+    floor = UNREADY_SHARE * static_risk if behaviour is None else 0.5 * static_risk
     weight = c.harmless_share + (1.0 - c.harmless_share) * worst
-    return min(1.0, max(0.5 * static_risk, (behaviour or 0.0) * weight, provenance or 0.0))
+    return min(1.0, max(floor, (behaviour or 0.0) * weight, provenance))

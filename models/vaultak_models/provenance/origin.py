@@ -1,0 +1,109 @@
+"""One action against what was said in its session: who gave the reason for it, and who gave its arguments."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vaultak.wire import Action
+from vaultak_models.provenance.known import Known, place_of
+from vaultak_models.provenance.requests import Requests
+from vaultak_models.provenance.session import Trace
+from vaultak_models.provenance.tokens import leaves, name_of
+from vaultak_models.provenance.verbs import asking_for, verb_of
+
+HARMLESS, EFFECTFUL = 0.15, 0.4
+"""Destructiveness up to which an action only looks, and from which where it came from counts in full."""
+
+SOME_REASON = 0.2
+"""When this share of sessions with such a request take such an action, the request is reason enough."""
+LEXICAL = 0.6
+"""The weight of the words of a request, against having seen a request quite like it (1)."""
+FAMILIAR_SESSIONS = 8
+"""Past sessions from which "no request like this took such an action" means something."""
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """A value of the payload that names something."""
+
+    member: str
+    value: str
+    asked: float
+    """The share of its tokens that a request said."""
+    heard: float
+    """The largest share of its tokens that one output said."""
+    told: bool
+    """Whether an output that said all of it also said the verb of the tool."""
+    known: bool
+    """Whether earlier sessions used it in this place."""
+
+    @property
+    def foreign(self) -> bool:
+        """Said by an output and neither by a request nor in the past."""
+        return self.heard >= 1.0 and self.asked < 1.0 and not self.known
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an action came from, each figure in 0..1."""
+
+    provenance: float
+    reason: float
+    """How much reason the request gives for this kind of action."""
+    foreign: Argument | None
+    """The argument that weighs most among those that only an output said."""
+
+
+def trace_origin(action: Action, destructiveness: float, trace: Trace, requests: Requests, known: Known) -> Origin:
+    """Judge one action, before it is added to the trace."""
+    effect = min(1.0, max(0.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS)))
+    if effect == 0.0 or not trace.request:
+        return Origin(0.0, 1.0, None)
+    reason = _reason(action.resource, trace, requests)
+    arguments = _arguments(action, trace, known)
+    foreign = next((a for a in arguments if a.foreign and a.told), None)
+    foreign = foreign or next((a for a in arguments if a.foreign), None)
+    return Origin(round(effect * _weigh(1.0 - reason, foreign), 4), round(reason, 4), foreign)
+
+
+def _weigh(unreasoned: float, foreign: Argument | None) -> float:
+    """An argument from an output that also told to do this weighs even when the request gives reason for the action."""
+    if foreign is None:
+        return 0.65 * unreasoned
+    return 0.6 + 0.4 * unreasoned if foreign.told else 0.9 * unreasoned
+
+
+def _reason(kind: str, trace: Trace, requests: Requests) -> float:
+    """From requests like this one, and from whether its words ask for what the tool's name says."""
+    weights = requests.weights(trace.request)
+    share, evidence = requests.plausibility(weights, kind)
+    asking = asking_for(kind)
+    words = 0.5 if not asking else float(any(word in trace.request for word in asking))
+    usual = min(1.0, share / SOME_REASON)
+    return (evidence * usual + LEXICAL * words) / (evidence + LEXICAL)
+
+
+def _arguments(action: Action, trace: Trace, known: Known) -> list[Argument]:
+    verb = verb_of(action.resource)
+    saying_verb = trace.said.get(verb, 0) if verb is not None else 0
+    found = []
+    for member, value in leaves(action.payload):
+        names, _ = name_of(value)
+        if names:
+            found.append(_argument(member, value, names, trace, saying_verb, known))
+    return found
+
+
+def _argument(
+    member: str, value: str, names: tuple[int, ...], trace: Trace, saying_verb: int, known: Known
+) -> Argument:
+    masks = [trace.said.get(token, 0) for token in names]
+    whole = masks[0]
+    for mask in masks:
+        whole &= mask
+    return Argument(
+        member=member,
+        value=value,
+        asked=sum(token in trace.request for token in names) / len(names),
+        heard=1.0 if whole else sum(map(bool, masks)) / (len(masks) + 1),
+        told=bool(whole & saying_verb),
+        known=known.has(place_of(member, value)),
+    )

@@ -1,0 +1,56 @@
+"""What was said in a session, by whom: requests (trusted), outputs of tools (not trusted), arguments used before."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vaultak_models.provenance.tokens import tokens
+
+MAX_SESSIONS = 4
+MAX_REQUEST = 256
+MAX_SAID = 900
+MAX_USED = 256
+MAX_KINDS = 32
+OUTPUTS = 24
+"""Outputs told apart; later ones count as the last."""
+
+
+class Trace(msgspec.Struct, array_like=True):
+    """One session. All bounded: what comes after a bound is not remembered, what a request said always is."""
+
+    request: dict[int, int] = {}
+    """Tokens of the requests, in order."""
+    said: dict[int, int] = {}
+    """Tokens of outputs: a bit for each output that said it."""
+    used: dict[int, int] = {}
+    """Tokens of the arguments of earlier actions."""
+    kinds: dict[str, int] = {}
+    """Kinds of action so far."""
+    outputs: int = 0
+    actions: int = 0
+
+    def ask(self, content: str) -> None:
+        for token in tokens(content):
+            if len(self.request) < MAX_REQUEST:
+                self.request.setdefault(token, 1)
+
+    def hear(self, content: str) -> None:
+        bit = 1 << min(self.outputs, OUTPUTS - 1)
+        self.outputs += 1
+        for token in tokens(content):
+            if token in self.said:
+                self.said[token] |= bit
+                continue
+            if len(self.said) >= MAX_SAID:
+                del self.said[next(iter(self.said))]
+            self.said[token] = bit
+
+    def use(self, kind: str, arguments: list[int]) -> None:
+        self.actions += 1
+        for token in arguments:
+            self.used.pop(token, None)
+            self.used[token] = 1
+        while len(self.used) > MAX_USED:
+            del self.used[next(iter(self.used))]
+        if kind in self.kinds or len(self.kinds) < MAX_KINDS:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1

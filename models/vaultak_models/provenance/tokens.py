@@ -1,0 +1,94 @@
+"""Texts as sets of hashed tokens: enough to see where a value was said before, too little to read the text back."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+MAX_TEXT = 32_768
+MAX_TOKENS = 1_000
+MAX_LEAVES = 48
+MAX_DEPTH = 6
+SHORT = 80
+"""Characters up to which a value names something; beyond it is prose, and only addresses in it are looked at."""
+
+_TOKEN = re.compile(r"[^\W_][\w@.:/+%&?=#-]*[^\W_]|[^\W_]")
+_PART = re.compile(r"[^\W_]+")
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(www\.)?|^www\.")
+_SUFFIX = re.compile(r"(ing|ied|ies|ed|es|s|e)$")
+
+
+@functools.lru_cache(maxsize=65_536)
+def token_id(token: str) -> int:
+    """32 bits that stand for a token. Two tokens may share one; a session holds too few for that to matter."""
+    return int.from_bytes(hashlib.blake2b(token.encode(errors="replace"), digest_size=4).digest())
+
+
+@functools.lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """A word without its ending, so that `sends` and `sending` are `send`."""
+    cut = _SUFFIX.sub("", word)
+    return cut if len(cut) >= 3 else word
+
+
+def tokens(text: str, limit: int = MAX_TOKENS) -> list[int]:
+    """The tokens of a text, without repetition, in order: words by stem, and addresses, numbers and names whole."""
+    found: dict[int, None] = {}
+    for match in _TOKEN.finditer(text[:MAX_TEXT].lower()):
+        for token in forms(match[0]):
+            found[token_id(token)] = None
+        if len(found) >= limit:
+            break
+    return list(found)[:limit]
+
+
+@functools.lru_cache(maxsize=65_536)
+def forms(token: str) -> tuple[str, ...]:
+    """What a token is remembered as: itself without a scheme, and its parts."""
+    whole = _SCHEME.sub("", token).rstrip("/.:")
+    parts = [stem(part) for part in _PART.findall(whole)]
+    return (stem(whole),) if len(parts) <= 1 else (whole, *parts)
+
+
+def is_address(token: str) -> bool:
+    """Whether a token is an address, a path, an account or an identifier, not a word."""
+    return len(token) >= 4 and (any(c in token for c in "@/.:") or sum(c.isdigit() for c in token) >= 4)
+
+
+@functools.lru_cache(maxsize=16_384)
+def name_of(value: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a value: the tokens of what it names as a whole (none for prose), and those of addresses in it."""
+    text = value[:MAX_TEXT].lower()
+    found = [_SCHEME.sub("", match[0]).rstrip("/.:") for match in _TOKEN.finditer(text)][:MAX_TOKENS]
+    addresses = tuple(dict.fromkeys(token_id(token) for token in found if is_address(token)))[:16]
+    whole = tuple(dict.fromkeys(token_id(stem(token)) for token in found)) if len(value) <= SHORT else ()
+    return whole, addresses
+
+
+def leaves(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The values of a payload as text with the member they stand under, at most `MAX_LEAVES`. Never raises."""
+    todo: list[tuple[str, Any, int]] = [(str(name), value, 0) for name, value in list(payload.items())[:MAX_LEAVES]]
+    todo.reverse()
+    given = 0
+    while todo and given < MAX_LEAVES:
+        name, value, depth = todo.pop()
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            todo.extend((str(k), v, depth + 1) for k, v in reversed(list(value.items())[:MAX_LEAVES]))
+        elif isinstance(value, list | tuple) and depth < MAX_DEPTH:
+            todo.extend((name, v, depth + 1) for v in reversed(value[:MAX_LEAVES]))
+        elif isinstance(value, str) and value:
+            given += 1
+            yield name, value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            given += 1
+            yield name, _number(value)
+
+
+def _number(value: float) -> str:
+    try:
+        return str(value)[:SHORT]
+    except ValueError:  # an integer of more digits than Python will print
+        return ""

@@ -1,0 +1,65 @@
+"""All sessions of one agent, and what it learns from those that are over."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vaultak.wire import Action, Context, Outcome
+from vaultak_models.provenance.known import Known, place_of
+from vaultak_models.provenance.origin import Origin, trace_origin
+from vaultak_models.provenance.requests import Requests
+from vaultak_models.provenance.session import MAX_SESSIONS, Trace
+from vaultak_models.provenance.tokens import leaves, name_of
+
+SUSPECT = 0.7
+"""A session with an action of this provenance teaches nothing."""
+MAX_PLACES = 64
+
+
+class Session(msgspec.Struct, array_like=True):
+    trace: Trace = msgspec.field(default_factory=Trace)
+    places: list[int] = []
+    suspect: bool = False
+
+
+class Tracer(msgspec.Struct, array_like=True):
+    """At most `MAX_SESSIONS` sessions are open; the one that was silent longest is closed, and learnt from."""
+
+    sessions: dict[str, Session] = {}
+    requests: Requests = msgspec.field(default_factory=Requests)
+    known: Known = msgspec.field(default_factory=Known)
+
+    def judge(self, action: Action, destructiveness: float) -> Origin:
+        """Where an action came from; it is part of the session from then on."""
+        session = self._session(action.session_id)
+        origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
+        session.suspect = session.suspect or origin.provenance >= SUSPECT
+        named: list[int] = []
+        for member, value in leaves(action.payload):
+            names, addresses = name_of(value)
+            named += names or addresses
+            if names and len(session.places) < MAX_PLACES:
+                session.places.append(place_of(member, value))
+        session.trace.use(action.resource[:128], named)
+        return origin
+
+    def hear(self, outcome: Outcome) -> None:
+        self._session(outcome.session_id).trace.hear(outcome.content or outcome.error)
+
+    def ask(self, context: Context) -> None:
+        self._session(context.session_id).trace.ask(context.content)
+
+    def _session(self, session_id: str) -> Session:
+        session = self.sessions.pop(session_id, None)
+        if session is None:
+            session = Session()
+            while len(self.sessions) >= MAX_SESSIONS:
+                self._close(self.sessions.pop(next(iter(self.sessions))))
+        self.sessions[session_id] = session
+        return session
+
+    def _close(self, session: Session) -> None:
+        if session.suspect:
+            return
+        self.requests.learn(session.trace.request, session.trace.kinds)
+        self.known.learn(session.places)
