@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sdk.operator_side import Operator, settings, until
 
+from sdk.operator_side import Operator, settings, until
 from vaultak import ActionType, AgentKilledError, Monitor, Vaultak
 from vaultak.control import sign_command
 from vaultak.wire import AgentState, Topics, format_ts

@@ -55,7 +55,7 @@ class CompiledPolicy:
         risk = static.risk if risk is None else risk
         found: list[tuple[Decision, str, str]] = []
         for reached in (resource, *also) if also else (resource,):
-            if pattern := self._blocked.match(reached):
+            if (pattern := self._blocked.match(reached)) is not None:
                 found.append((self._limit_decision, "blocked_resources", f"`{reached}` matches blocked `{pattern}`"))
                 break
         if self._allowed is not None and self._allowed.match(resource) is None:

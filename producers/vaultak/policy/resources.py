@@ -14,7 +14,8 @@ from typing import Any
 
 import re2
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+# No dots, though a scheme may have them: `example.com:*` is a host.
+_SCHEME = re.compile(r"[a-z][a-z0-9+-]*:")
 _CACHE_LIMIT = 4096
 
 

@@ -120,7 +120,8 @@ class StaticRiskModel:
         if resource not in self._sensitivities:
             _bound(self._sensitivities)
             self._sensitivities[resource] = next(
-                (value for value, matcher in self._classes if matcher.match(resource)), self._tables.default_sensitivity
+                (value for value, matcher in self._classes if matcher.match(resource) is not None),
+                self._tables.default_sensitivity,
             )
         return self._sensitivities[resource]
 
