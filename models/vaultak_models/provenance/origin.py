@@ -18,8 +18,8 @@ SOME_REASON = 0.2
 """When this share of sessions with such a request take such an action, the request is reason enough."""
 LEXICAL = 0.6
 """The weight of the words of a request, against having seen a request quite like it (1)."""
-FAMILIAR_SESSIONS = 8
-"""Past sessions from which "no request like this took such an action" means something."""
+FAMILIAR_SESSIONS = 10
+"""Past sessions from which "no request like this took such an action" means something in full."""
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -57,18 +57,24 @@ def trace_origin(action: Action, destructiveness: float, trace: Trace, requests:
     effect = min(1.0, max(0.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS)))
     if effect == 0.0 or not trace.request:
         return Origin(0.0, 1.0, None)
-    reason = _reason(action.resource, trace, requests)
+    familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
+    reason = 1.0 - familiar * (1.0 - _reason(action.resource[:128], trace, requests))
     arguments = _arguments(action, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
-    return Origin(round(effect * _weigh(1.0 - reason, foreign), 4), round(reason, 4), foreign)
+    anchored = any(a.asked >= 1.0 for a in arguments)
+    return Origin(round(effect * _weigh(1.0 - reason, foreign, anchored), 4), round(reason, 4), foreign)
 
 
-def _weigh(unreasoned: float, foreign: Argument | None) -> float:
-    """An argument from an output that also told to do this weighs even when the request gives reason for the action."""
+def _weigh(unreasoned: float, foreign: Argument | None, anchored: bool) -> float:
+    """An argument from an output that also told to do this weighs even when the request gives reason for the action,
+    unless the request named another of its arguments: then it asked for this very action.
+    """
     if foreign is None:
         return 0.65 * unreasoned
-    return 0.6 + 0.4 * unreasoned if foreign.told else 0.9 * unreasoned
+    if not foreign.told:
+        return 0.9 * unreasoned
+    return 0.3 + 0.6 * unreasoned if anchored else 0.6 + 0.4 * unreasoned
 
 
 def _reason(kind: str, trace: Trace, requests: Requests) -> float:

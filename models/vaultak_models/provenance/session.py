@@ -10,7 +10,6 @@ MAX_SESSIONS = 4
 MAX_REQUEST = 256
 MAX_SAID = 900
 MAX_USED = 256
-MAX_KINDS = 32
 OUTPUTS = 24
 """Outputs told apart; later ones count as the last."""
 
@@ -24,10 +23,7 @@ class Trace(msgspec.Struct, array_like=True):
     """Tokens of outputs: a bit for each output that said it."""
     used: dict[int, int] = {}
     """Tokens of the arguments of earlier actions."""
-    kinds: dict[str, int] = {}
-    """Kinds of action so far."""
     outputs: int = 0
-    actions: int = 0
 
     def ask(self, content: str) -> None:
         for token in tokens(content):
@@ -45,12 +41,9 @@ class Trace(msgspec.Struct, array_like=True):
                 del self.said[next(iter(self.said))]
             self.said[token] = bit
 
-    def use(self, kind: str, arguments: list[int]) -> None:
-        self.actions += 1
+    def use(self, arguments: list[int]) -> None:
         for token in arguments:
             self.used.pop(token, None)
             self.used[token] = 1
         while len(self.used) > MAX_USED:
             del self.used[next(iter(self.used))]
-        if kind in self.kinds or len(self.kinds) < MAX_KINDS:
-            self.kinds[kind] = self.kinds.get(kind, 0) + 1

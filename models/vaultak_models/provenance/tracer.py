@@ -7,19 +7,22 @@ import msgspec
 from vaultak.wire import Action, Context, Outcome
 from vaultak_models.provenance.known import Known, place_of
 from vaultak_models.provenance.origin import Origin, trace_origin
-from vaultak_models.provenance.requests import Requests
+from vaultak_models.provenance.requests import MAX_KINDS, Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
 from vaultak_models.provenance.tokens import leaves, name_of
 
-SUSPECT = 0.7
-"""A session with an action of this provenance teaches nothing."""
+SUSPECT = 0.6
+"""An action of this provenance is not learnt from, lest an attack that is tried again become a habit."""
+LEARNING_SESSIONS = 30
+"""The first sessions are learnt from as they are: there is nothing yet to tell right from wrong by."""
 MAX_PLACES = 64
 
 
 class Session(msgspec.Struct, array_like=True):
     trace: Trace = msgspec.field(default_factory=Trace)
     places: list[int] = []
-    suspect: bool = False
+    kinds: dict[str, int] = {}
+    """Kinds of action to learn from."""
 
 
 class Tracer(msgspec.Struct, array_like=True):
@@ -33,14 +36,16 @@ class Tracer(msgspec.Struct, array_like=True):
         """Where an action came from; it is part of the session from then on."""
         session = self._session(action.session_id)
         origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
-        session.suspect = session.suspect or origin.provenance >= SUSPECT
+        fit = origin.provenance < SUSPECT or self.requests.sessions < LEARNING_SESSIONS
+        if fit and len(session.kinds) < MAX_KINDS:
+            session.kinds[action.resource[:128]] = 1
         named: list[int] = []
         for member, value in leaves(action.payload):
             names, addresses = name_of(value)
             named += names or addresses
-            if names and len(session.places) < MAX_PLACES:
+            if fit and names and len(session.places) < MAX_PLACES:
                 session.places.append(place_of(member, value))
-        session.trace.use(action.resource[:128], named)
+        session.trace.use(named)
         return origin
 
     def hear(self, outcome: Outcome) -> None:
@@ -59,7 +64,5 @@ class Tracer(msgspec.Struct, array_like=True):
         return session
 
     def _close(self, session: Session) -> None:
-        if session.suspect:
-            return
-        self.requests.learn(session.trace.request, session.trace.kinds)
+        self.requests.learn(session.trace.request, session.kinds)
         self.known.learn(session.places)
