@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaultak_models.engine import RiskEngine
-from vaultak_models.model import RiskModel
-from vaultak_models.profile import AgentProfile
-
+from vaultak.errors import ConfigurationError
 from vaultak.policy import PolicySettings
+from vaultak_models.engine import RiskEngine
+from vaultak_models.model import ModelError, RiskModel
+from vaultak_models.profile import AgentProfile
 from vaultak_streams.pipeline.step import Pipeline
 
 load_profile = AgentProfile.from_bytes
@@ -17,5 +17,11 @@ __all__ = ["AgentProfile", "load_profile", "make_pipeline"]
 
 
 def make_pipeline(policy: PolicySettings, model: Path | None = None) -> Pipeline[AgentProfile]:
-    """A pipeline with the model at `model`, or the one that ships with the package."""
-    return Pipeline(RiskEngine(RiskModel.load(model)), policy)
+    """A pipeline with the model at `model`, or the one that ships with the package.
+
+    Raises `ConfigurationError` for a model that cannot be used.
+    """
+    try:
+        return Pipeline(RiskEngine(RiskModel.load(model)), policy)
+    except (ModelError, OSError) as e:
+        raise ConfigurationError(f"model `{model or 'of the package'}`: {e}") from None

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.worker_process import keyed, publish, read_until, reader, recorded, running_worker
+from e2e.worker_process import (
+    HISTORY,
+    TEST,
+    keyed,
+    needs_recordings,
+    publish,
+    read_until,
+    reader,
+    recorded,
+    replayed,
+    running_worker,
+    timeless,
+)
 from vaultak.control.signatures import TrustStore
-from vaultak.policy import PolicySettings
 from vaultak.wire import Topics, decode_command, decode_state, decode_verdict
 from vaultak_devstack.broker import Broker
-from vaultak_streams.replay import replay
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
-
-EVAL = Path(os.environ.get("VAULTAK_EVAL_DIR", Path(__file__).parents[3] / "shared" / "eval")) / "agentdojo"
-HISTORY, TEST = EVAL / "slack.history.jsonl.gz", EVAL / "slack.test.jsonl.gz"
-
-needs_recordings = pytest.mark.skipif(
-    not HISTORY.exists(), reason="no recorded runs: set VAULTAK_EVAL_DIR to the directory that holds `agentdojo`"
-)
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Replay's verdict of every action, history included, without `scored_ts`."""
-    directory = tmp_path_factory.mktemp("replay")
-    both = directory / "both.jsonl"
-    both.write_bytes(b"\n".join(recorded(HISTORY) + recorded(TEST)))
-    replay(history=None, input=both, output=directory / "verdicts.jsonl", policy=PolicySettings())
-    return {(v := json.loads(line))["action_id"]: timeless(v) for line in (directory / "verdicts.jsonl").open()}
-
-
-def timeless(verdict: dict[str, Any]) -> dict[str, Any]:
-    del verdict["scored_ts"]
-    return verdict
+    """Replay's verdict of every action, history included."""
+    if not HISTORY.exists():
+        return {}
+    return replayed(recorded(HISTORY) + recorded(TEST), tmp_path_factory.mktemp("replay"))
 
 
 @needs_recordings
@@ -54,7 +48,7 @@ async def test_a_worker_gives_the_verdicts_of_replay(
         status = await worker.until(lambda status: status.counters.get("records") == len(lines))
         assert worker.stop() == 0
 
-    assert [timeless(json.loads(r.value)) for r in records] == list(expected.values()), "same verdicts, same order"
+    assert [timeless(r.value) for r in records] == list(expected.values()), "same verdicts, same order"
     assert {r.key for r in records} == {decode_verdict(r.value).agent_id.encode() for r in records}
     headers = dict(records[0].headers)
     assert headers["ce_type"] == b"vaultak.verdict.v1"
@@ -86,7 +80,7 @@ async def test_kill_9_midway_changes_no_verdict_and_loses_none(
             )
 
     for record in records + more:
-        verdict = timeless(json.loads(record.value))
+        verdict = timeless(record.value)
         assert verdict == expected[verdict["action_id"]]
     assert "profiles of 1 agents restored" in worker.log
 

@@ -15,12 +15,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from vaultak.config import Settings
+from vaultak.policy import PolicySettings
 from vaultak.wire import Topics
 from vaultak_streams.agents.options import status_path
 from vaultak_streams.agents.status import WorkerStatus, read_status
+from vaultak_streams.replay import replay
 
 START_TIMEOUT_S = 60.0
 
@@ -28,11 +31,12 @@ START_TIMEOUT_S = 60.0
 class WorkerProcess:
     """`python -m vaultak_streams.agents.worker`, as `vaultak up` runs it."""
 
-    def __init__(self, bootstrap_servers: str, topics: Topics, data_dir: Path) -> None:
+    def __init__(self, bootstrap_servers: str, topics: Topics, data_dir: Path, number: int = 0) -> None:
+        self.number = number
         self.settings = Settings(
             bootstrap_servers=bootstrap_servers, topics=topics, data_dir=data_dir, spool_dir=data_dir / "spool"
         )
-        self.log_path = data_dir / "worker.log"
+        self.log_path = data_dir / f"worker-{number}.log"
         self._env = {
             **os.environ,
             "VAULTAK_BOOTSTRAP_SERVERS": bootstrap_servers,
@@ -44,7 +48,10 @@ class WorkerProcess:
     def start(self) -> None:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vaultak_streams.agents.worker"], env=self._env, stdout=log, stderr=log
+                [sys.executable, "-m", "vaultak_streams.agents.worker", "--number", str(self.number)],
+                env=self._env,
+                stdout=log,
+                stderr=log,
             )
 
     def kill(self) -> None:
@@ -69,7 +76,7 @@ class WorkerProcess:
     @property
     def status(self) -> WorkerStatus | None:
         """What the running process says of itself; `None` before it said anything."""
-        found = read_status(status_path(self.settings, 0))
+        found = read_status(status_path(self.settings, self.number))
         return found if found and self._process and found.pid == self._process.pid else None
 
     @property
@@ -88,8 +95,8 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def running_worker(bootstrap_servers: str, topics: Topics, data_dir: Path) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(bootstrap_servers, topics, data_dir)
+def running_worker(bootstrap_servers: str, topics: Topics, data_dir: Path, number: int = 0) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(bootstrap_servers, topics, data_dir, number)
     worker.start()
     try:
         yield worker
@@ -97,8 +104,31 @@ def running_worker(bootstrap_servers: str, topics: Topics, data_dir: Path) -> It
         worker.kill()
 
 
+EVAL = Path(os.environ.get("VAULTAK_EVAL_DIR", Path(__file__).parents[3] / "shared" / "eval")) / "agentdojo"
+HISTORY, TEST = EVAL / "slack.history.jsonl.gz", EVAL / "slack.test.jsonl.gz"
+
+needs_recordings = pytest.mark.skipif(
+    not HISTORY.exists(), reason="no recorded runs: set VAULTAK_EVAL_DIR to the directory that holds `agentdojo`"
+)
+
+
 def recorded(path: Path) -> list[bytes]:
     return gzip.open(path).read().splitlines()
+
+
+def replayed(lines: list[bytes], directory: Path) -> dict[str, dict[str, Any]]:
+    """Replay's verdicts by action, in order, without `scored_ts`."""
+    recording, verdicts = directory / "recording.jsonl", directory / "verdicts.jsonl"
+    recording.write_bytes(b"\n".join(lines))
+    replay(history=None, input=recording, output=verdicts, policy=PolicySettings())
+    return {(v := timeless(line))["action_id"]: v for line in verdicts.read_bytes().splitlines()}
+
+
+def timeless(value: bytes) -> dict[str, Any]:
+    """A verdict without the time at which it was given."""
+    verdict: dict[str, Any] = json.loads(value)
+    del verdict["scored_ts"]
+    return verdict
 
 
 async def publish(bootstrap_servers: str, topic: str, messages: Iterable[tuple[bytes | None, bytes]]) -> None:

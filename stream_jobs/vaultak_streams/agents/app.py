@@ -44,6 +44,7 @@ class JobApp(faust.App):  # type: ignore[misc]  # Faust ships no types
 
     tuning: Tuning
     inbox: Inbox
+    actions_topic: str
     job: StreamJob[Any]
 
     def _create_directories(self) -> None:
@@ -77,7 +78,7 @@ def make_app(
     )
     app.inbox = Inbox()
     app.transport = Transport(app.conf.broker_consumer, app)
-    topic = settings.topics.actions
+    topic = app.actions_topic = settings.topics.actions
     app.job = StreamJob(
         pipeline,
         load_profile,
@@ -86,7 +87,7 @@ def make_app(
         app.inbox,
         topic,
         lambda: wait_until_ready(settings, lambda why: None),
-        lambda offsets: app.consumer._commit({TP(topic, p): offset for p, offset in offsets.items()}),
+        lambda: app.consumer,
         status,
         checkpoint_s=options.checkpoint_s,
     )
@@ -119,7 +120,7 @@ def _connect(app: JobApp, topic: str) -> None:
     job = app.job
 
     async def on_assigned(_app: Any, assigned: set[TP], **_: Any) -> None:
-        job.assigned((tp.partition for tp in assigned if tp.topic == topic), app.consumer_generation_id)
+        job.assigned(tp.partition for tp in assigned if tp.topic == topic)
 
     async def on_revoked(_app: Any, _revoked: set[TP], **_: Any) -> None:
         await job.revoked()

@@ -13,10 +13,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol
 
 from vaultak_streams.agents.changelog import Changelog
 from vaultak_streams.agents.publisher import Publisher
+from vaultak_streams.agents.sequence import OffsetSequence
 from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.agents.transport import Batch, Inbox
 from vaultak_streams.pipeline.engine import P
@@ -29,7 +30,17 @@ log = logging.getLogger("vaultak.worker")
 MAX_OUTSTANDING = 20_000
 """Deliveries without an answer. Beyond it judging waits, so that a slow broker is felt and memory stays bounded."""
 
-Commit = Callable[[dict[int, int]], Awaitable[Any]]
+REVOKE_TIMEOUT_S = 20.0
+
+
+class Source(Protocol):
+    """What the job asks of its consumer."""
+
+    async def start_offsets(self, partitions: Iterable[int]) -> dict[int, int]: ...
+
+    async def commit_offsets(self, offsets: dict[int, int]) -> object: ...
+
+    def fetched(self) -> dict[int, tuple[int, int]]: ...
 
 
 class _Snapshot(NamedTuple):
@@ -52,7 +63,7 @@ class StreamJob(Generic[P]):
         inbox: Inbox,
         actions_topic: str,
         ready: Callable[[], Awaitable[Any]],
-        commit: Commit,
+        source: Callable[[], Source],
         status: WorkerStatus,
         *,
         checkpoint_s: float,
@@ -64,13 +75,14 @@ class StreamJob(Generic[P]):
         self._inbox = inbox
         self._actions_topic = actions_topic
         self._ready = ready
-        self._commit = commit
+        self._source = source
         self._status = status
         self._checkpoint_s = checkpoint_s
         self._shards: dict[int, Shard[P]] = {}
         self._offsets: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
-        self._generation = -1
+        self._sequence = OffsetSequence(inbox.rewinds)
+        self._active = asyncio.Event()
+        self._suspects: dict[int, int] = {}
         self._stale: set[int] = set()
         self._stepping = asyncio.Lock()
         self._settling = asyncio.Lock()
@@ -85,9 +97,8 @@ class StreamJob(Generic[P]):
             tasks.create_task(self._consume())
             tasks.create_task(self._checkpoints())
 
-    def assigned(self, partitions: Iterable[int], generation: int) -> None:
-        """These are our partitions now, of that generation of the group."""
-        self._generation = generation
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """These are our partitions now."""
         mine = set(partitions)
         for partition in set(self._shards) - mine:
             del self._shards[partition]
@@ -96,29 +107,33 @@ class StreamJob(Generic[P]):
             self._shards[partition] = Shard(partition, self._load_profile)
         self._stale = mine
         self._offsets.clear()
-        self._positions.clear()
+        self._sequence.start({})
         self._status.partitions = sorted(mine)
+        self._active.set()
 
     async def revoked(self) -> None:
         """The partitions may go to someone else: finish the step under way and make it durable.
 
         What waits in the inbox is dropped; it comes again. If this fails, the shards are forgotten: they may know
-        more than is written, and the changelog is what counts.
+        more than is written, and the changelog is what counts. Raises `TimeoutError` when a step does not end.
         """
+        self._active.clear()
         self._inbox.clear()
         try:
-            await self.settle()
+            async with asyncio.timeout(REVOKE_TIMEOUT_S):
+                await self.settle()
+        except TimeoutError:
+            raise
         except Exception as e:  # noqa: BLE001 - whatever it was, the state is safe without it
-            log.warning(
-                "partitions given up without a checkpoint (%s: %s); their last events come again", type(e).__name__, e
-            )
-            self._changelog.forget(self._shards)
+            why = f"{type(e).__name__}: {e}"
+            log.warning("partitions given up without a checkpoint (%s); their last events come again", why)
+            self._changelog.forget(list(self._shards))
             self._shards.clear()
-        self._generation = -1
 
-    def position(self, partition: int, default: int) -> int:
-        """The offset of the next record to be judged; `default` before the first."""
-        return self._positions.get(partition, default)
+    def lag(self) -> int:
+        """Records that wait in this worker's partitions, as of the last fetch of each."""
+        fetched = self._source().fetched()
+        return sum(max(0, end - (self._sequence.position(p) or end)) for p, (_, end) in fetched.items())
 
     async def settle(self) -> None:
         """A checkpoint now: when it returns, all that was judged is durable and committed."""
@@ -131,10 +146,10 @@ class StreamJob(Generic[P]):
         while True:
             batch = await self._inbox.get()
             await self._room.wait()
+            await self._active.wait()
             async with self._stepping:
-                if batch.generation == self._generation:
-                    await self._restore()
-                    await self._step(batch)
+                await self._restore()
+                await self._step(batch)
 
     async def _restore(self) -> None:
         """Before the first step on newly assigned partitions: what is known of their agents."""
@@ -147,6 +162,7 @@ class StreamJob(Generic[P]):
         ends = await self._changelog.restore(shards, self._actions_topic)
         if rewound := sum(shard.rewind(ends[partition]) for partition, shard in shards.items()):
             log.warning("`%s` was made anew: %d agents count from its beginning", self._actions_topic, rewound)
+        self._sequence.start(await self._source().start_offsets(self._stale))
         self._stale = set()
         self._status.state = "running"
         log.info("profiles of %d agents restored in %.2f s", sum(map(len, shards.values())), time.monotonic() - started)
@@ -154,13 +170,13 @@ class StreamJob(Generic[P]):
     async def _step(self, batch: Batch) -> None:
         for partition, records in batch.records.items():
             shard = self._shards.get(partition)
-            if shard is not None and records:
-                await self._judge(shard, records)
+            if shard is not None and (due := self._sequence.admit(partition, records, batch.fetch_round)):
+                await self._judge(shard, due)
 
     async def _judge(self, shard: Shard[P], records: list[Record]) -> None:
         result = self._pipeline.process(records, shard, time.time_ns() // 1000)
         await self._publisher.publish(result)
-        self._offsets[shard.partition] = self._positions[shard.partition] = records[-1].offset + 1
+        self._offsets[shard.partition] = records[-1].offset + 1
         self._status.count(result.counters)
         if result.commands:
             self._wake.set()
@@ -178,6 +194,23 @@ class StreamJob(Generic[P]):
             self._wake.clear()
             await self.settle()
             self._room.set()
+            self._look_for_lost()
+
+    def _look_for_lost(self) -> None:
+        """What was fetched and never arrived, with nothing behind it that would show the gap: have it read again.
+
+        Seen twice in a row with nothing under way, a second or so apart, it is not on its way any more.
+        """
+        suspects: dict[int, int] = {}
+        if self._active.is_set() and not self._stale and self._inbox.empty() and not self._stepping.locked():
+            for partition, (position, _) in self._source().fetched().items():
+                due = self._sequence.position(partition)
+                if due is not None and position > due:
+                    suspects[partition] = due
+        for partition, due in suspects.items():
+            if self._suspects.get(partition) == due:
+                self._sequence.again(partition)
+        self._suspects = suspects
 
     def _snapshot(self) -> _Snapshot:
         states = {partition: shard.drain() for partition, shard in self._shards.items() if shard.dirty}
@@ -196,5 +229,5 @@ class StreamJob(Generic[P]):
             for delivery in deliveries:
                 self._changelog.written(partition, (await delivery).offset)
         if snapshot.offsets:
-            await self._commit(snapshot.offsets)
+            await self._source().commit_offsets(snapshot.offsets)
             self._status.count({"checkpoints": 1})

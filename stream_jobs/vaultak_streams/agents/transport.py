@@ -9,14 +9,17 @@ and the consumer's thread remain Faust's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+import contextlib
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, HeadersArg
 
+from vaultak_streams.agents.sequence import Rewinds
 from vaultak_streams.records import Record
 
 FETCH_TIMEOUT_S = 1.0
@@ -31,9 +34,9 @@ INBOX_BATCHES = 2
 
 
 class Batch(NamedTuple):
-    """Records of one fetch, by partition, and the group's generation under which they came."""
+    """Records of one fetch, by partition, and the round of rewinds that it came after."""
 
-    generation: int
+    fetch_round: int
     records: dict[int, list[Record]]
 
 
@@ -41,6 +44,7 @@ class Inbox:
     """Batches on their way from the consumer to the agent. Bounded: a slow agent makes the consumer wait."""
 
     def __init__(self) -> None:
+        self.rewinds = Rewinds()
         self._queue: asyncio.Queue[Batch] = asyncio.Queue(INBOX_BATCHES)
 
     async def put(self, batch: Batch) -> None:
@@ -48,6 +52,9 @@ class Inbox:
 
     async def get(self) -> Batch:
         return await self._queue.get()
+
+    def empty(self) -> bool:
+        return self._queue.empty()
 
     def clear(self) -> None:
         """Drop what waits: its partitions are being given away."""
@@ -97,20 +104,52 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no types
     async def _drain_messages(self, fetcher: Any) -> None:
         inbox: Inbox = self.app.inbox
         while not (self.should_stop or fetcher.should_stop):
-            generation = self.app.consumer_generation_id
+            for partition, offset in inbox.rewinds.take().items():
+                await self._rewind(TP(self.app.actions_topic, partition), offset)
+            fetch_round = inbox.rewinds.round
             try:
                 records, _ = await self._wait_next_records(FETCH_TIMEOUT_S)
             except self.consumer_stopped_errors:
                 if self.app.should_stop:
                     return
                 raise
-            if not records or self.should_stop:
-                await asyncio.sleep(0)
-                continue
-            # What was fetched before or during a rebalance is dropped: positions go back to what is committed, and
-            # a later record must never be judged before an earlier one that is still to come again.
-            if self.flow_active and generation == self.app.consumer_generation_id:
-                await self.wait_first(inbox.put(Batch(generation, _by_partition(records))), self.suspend_flow.wait())
+            if records and self.flow_active and not self.should_stop:
+                batch = Batch(fetch_round, _by_partition(records))
+                # A rebalance must not wait for a full inbox; what it makes us drop is read again.
+                await self.wait_first(inbox.put(batch), self.suspend_flow.wait())
+            await asyncio.sleep(0)
+
+    async def _rewind(self, tp: TP, offset: int) -> None:
+        with contextlib.suppress(IllegalStateError):  # not ours any more
+            await self._thread.call_thread(self._seek_raw, tp, offset)
+
+    async def _seek_raw(self, tp: TP, offset: int) -> None:
+        self._thread._ensure_consumer().seek(aiokafka.TopicPartition(*tp), offset)
+
+    async def start_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Where the group goes on in each partition: what is committed, or the beginning."""
+        found: dict[int, int] = await self._thread.call_thread(self._start_offsets, list(partitions))
+        return found
+
+    async def _start_offsets(self, partitions: list[int]) -> dict[int, int]:
+        consumer = self._thread._ensure_consumer()
+        tps = [aiokafka.TopicPartition(self.app.actions_topic, partition) for partition in partitions]
+        first = await consumer.beginning_offsets(tps)
+        return {tp.partition: max(first[tp], await consumer.committed(tp) or 0) for tp in tps}
+
+    async def commit_offsets(self, offsets: dict[int, int]) -> object:
+        """Commit, by partition, the offset of the next record. Partitions that are not ours are left out."""
+        return await self._commit({TP(self.app.actions_topic, p): offset for p, offset in offsets.items()})
+
+    def fetched(self) -> dict[int, tuple[int, int]]:
+        """For each partition the offset that the next fetch starts from, and where the partition ends."""
+        consumer = self._thread._ensure_consumer()
+        found = {}
+        for tp in consumer.assignment():
+            state = consumer._subscription.subscription.assignment.state_value(tp)
+            if state is not None and state.has_valid_position and state.highwater is not None:
+                found[tp.partition] = (state.position, state.highwater)
+        return found
 
 
 def _by_partition(records: Mapping[TP, list[Any]]) -> dict[int, list[Record]]:

@@ -122,17 +122,8 @@ def _look(app: JobApp, file: StatusFile) -> None:
     if status.state == "starting" and status.partitions:
         status.state = "running"
     with contextlib.suppress(Exception):  # a moment in a rebalance without a consumer
-        status.lag = _lag(app)
+        status.lag = app.job.lag()
     file.write()
-
-
-def _lag(app: JobApp) -> int:
-    lag = 0
-    for tp in app.consumer.assignment():
-        end = app.consumer.highwater(tp)
-        if end is not None:
-            lag += max(0, end - app.job.position(tp.partition, end))
-    return lag
 
 
 async def _unless_stopped(stop: asyncio.Event, awaitable: Any) -> Any:
