@@ -50,31 +50,35 @@ class Origin(msgspec.Struct, frozen=True):
     """How much reason the request gives for this kind of action."""
     foreign: Argument | None
     """The argument that weighs most among those that only an output said."""
+    arguments: list[Argument]
+    """All that name something."""
 
 
 def trace_origin(action: Action, destructiveness: float, trace: Trace, requests: Requests, known: Known) -> Origin:
     """Judge one action, before it is added to the trace."""
     effect = min(1.0, max(0.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS)))
     if effect == 0.0 or not trace.request:
-        return Origin(0.0, 1.0, None)
+        return Origin(0.0, 1.0, None, _arguments(action, trace, known))
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
     reason = 1.0 - familiar * (1.0 - _reason(action.resource[:128], trace, requests))
     arguments = _arguments(action, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
-    anchored = any(a.asked >= 1.0 for a in arguments)
-    return Origin(round(effect * _weigh(1.0 - reason, foreign, anchored), 4), round(reason, 4), foreign)
+    return Origin(round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), foreign, arguments)
 
 
-def _weigh(unreasoned: float, foreign: Argument | None, anchored: bool) -> float:
+def _weigh(unreasoned: float, arguments: list[Argument]) -> float:
     """An argument from an output that also told to do this weighs even when the request gives reason for the action,
     unless the request named another of its arguments: then it asked for this very action.
     """
-    if foreign is None:
-        return 0.65 * unreasoned
-    if not foreign.told:
+    anchored = any(a.asked >= 1.0 for a in arguments)
+    if any(a.foreign and a.told for a in arguments):
+        return 0.3 + 0.6 * unreasoned if anchored else 0.75 + 0.25 * unreasoned
+    if any(a.told and a.asked < 1.0 for a in arguments):
+        return 0.35 + 0.5 * unreasoned
+    if any(a.foreign for a in arguments):
         return 0.9 * unreasoned
-    return 0.3 + 0.6 * unreasoned if anchored else 0.6 + 0.4 * unreasoned
+    return (0.6 if anchored else 0.68) * unreasoned
 
 
 def _reason(kind: str, trace: Trace, requests: Requests) -> float:

@@ -13,6 +13,8 @@ from vaultak_models.provenance.tokens import leaves, name_of
 
 SUSPECT = 0.6
 """An action of this provenance is not learnt from, lest an attack that is tried again become a habit."""
+DOUBTFUL = 0.4
+"""From here on its arguments do not become known."""
 LEARNING_SESSIONS = 30
 """The first sessions are learnt from as they are: there is nothing yet to tell right from wrong by."""
 MAX_PLACES = 64
@@ -36,16 +38,14 @@ class Tracer(msgspec.Struct, array_like=True):
         """Where an action came from; it is part of the session from then on."""
         session = self._session(action.session_id)
         origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
-        fit = origin.provenance < SUSPECT or self.requests.sessions < LEARNING_SESSIONS
-        if fit and len(session.kinds) < MAX_KINDS:
+        learning = self.requests.sessions < LEARNING_SESSIONS
+        if (origin.provenance < SUSPECT or learning) and len(session.kinds) < MAX_KINDS:
             session.kinds[action.resource[:128]] = 1
-        named: list[int] = []
-        for member, value in leaves(action.payload):
-            names, addresses = name_of(value)
-            named += names or addresses
-            if fit and names and len(session.places) < MAX_PLACES:
-                session.places.append(place_of(member, value))
-        session.trace.use(named)
+        if origin.provenance < DOUBTFUL or learning:
+            places = (place_of(a.member, a.value) for a in origin.arguments if not a.told or learning)
+            session.places.extend(places)
+            del session.places[MAX_PLACES:]
+        session.trace.use(named_by(action))
         return origin
 
     def hear(self, outcome: Outcome) -> None:
@@ -66,3 +66,12 @@ class Tracer(msgspec.Struct, array_like=True):
     def _close(self, session: Session) -> None:
         self.requests.learn(session.trace.request, session.kinds)
         self.known.learn(session.places)
+
+
+def named_by(action: Action) -> list[int]:
+    """The tokens of what an action's arguments name."""
+    found: list[int] = []
+    for _, value in leaves(action.payload):
+        names, addresses = name_of(value)
+        found += names or addresses
+    return found
