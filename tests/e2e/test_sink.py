@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,9 @@ def store(clickhouse_database: Callable[..., str]) -> Store:
 
 
 @pytest.fixture
-def sink(broker: Broker, topics: wire.Topics, store: Store, clickhouse_database: Callable[..., str], tmp_path: Path):
+def sink(
+    broker: Broker, topics: wire.Topics, store: Store, clickhouse_database: Callable[..., str], tmp_path: Path
+) -> Iterator[SinkProcess]:
     process = SinkProcess(broker, topics, clickhouse_database("writer"), tmp_path)
     yield process
     process.kill()

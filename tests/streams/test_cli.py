@@ -14,7 +14,10 @@ COMMANDS = [
     ["up"], ["demo"], ["worker"], ["sink"], ["replay"], ["ingest"], ["agents"], ["pause"], ["resume"], ["kill"],
     ["rollback"], ["approve"], ["deny"], ["audit"], ["audit", "query"], ["doctor"], ["bench"],
 ]  # fmt: skip
-NOWHERE = {"VAULTAK_BOOTSTRAP_SERVERS": "127.0.0.1:1", "VAULTAK_CLICKHOUSE_DSN": "clickhouse://u:secret-pw@127.0.0.1:1/v"}
+NOWHERE = {
+    "VAULTAK_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "VAULTAK_CLICKHOUSE_DSN": "clickhouse://u:secret-pw@127.0.0.1:1/v",
+}
 
 
 def vaultak(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,120 @@
+"""What the journal holds: the state of a path before an action touched it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+
+import msgspec
+
+from vaultak.undo.birth import born_ns
+
+
+class Kind(enum.StrEnum):
+    ABSENT = "absent"
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    OTHER = "other"
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A path at one moment. `blob` names the kept content of a file; empty when there is none."""
+
+    kind: Kind
+    identity: str = ""
+    """Inode and time of birth: an inode number alone is soon given to another file."""
+    mode: int = 0
+    uid: int = -1
+    gid: int = -1
+    mtime_ns: int = 0
+    target: str = ""
+    blob: str = ""
+    xattrs: dict[str, bytes] = {}
+    lost: str = ""
+    """Why the content could not be kept."""
+
+
+class Operation(enum.StrEnum):
+    WRITE = "write"
+    DELETE = "delete"
+    RENAME = "rename"
+    MKDIR = "mkdir"
+    LINK = "link"
+    METADATA = "metadata"
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One path that one action was about to touch. Times are those of the parent directory before."""
+
+    n: int
+    action_id: str
+    op: Operation
+    path: str
+    before: State
+    parent_mtime_ns: int = 0
+    source: str = ""
+    """Of a rename: where it came from."""
+    source_state: State | None = None
+    source_parent_mtime_ns: int = 0
+
+
+class Created(msgspec.Struct, frozen=True, tag="created"):
+    """The file that entry `n` led to, once it is known."""
+
+    n: int
+    identity: str
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """A rollback of these entries was begun: whoever finds it unfinished finishes it."""
+
+    entries: tuple[int, ...]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """Entry `n` has been taken back, or given up. `identity`: of a file that had to be made anew."""
+
+    n: int
+    status: str
+    detail: str = ""
+    identity: str = ""
+
+
+def look(path: str) -> State:
+    """The state of a path now, without its content. Never follows a symbolic link."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return State(Kind.ABSENT)
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), Kind.OTHER)
+    return State(
+        kind,
+        identity=f"{found.st_ino}:{born_ns(path)}",
+        mode=stat.S_IMODE(found.st_mode),
+        uid=found.st_uid,
+        gid=found.st_gid,
+        mtime_ns=found.st_mtime_ns,
+        target=os.readlink(path) if kind is Kind.SYMLINK else "",
+        xattrs={} if kind is Kind.SYMLINK else _xattrs(path),
+    )
+
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK}
+
+
+def _xattrs(path: str) -> dict[str, bytes]:
+    if not hasattr(os, "listxattr"):
+        return {}
+    try:
+        return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    except OSError:
+        return {}
+
+
+def mtime_ns(path: str) -> int:
+    try:
+        return os.lstat(path).st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,333 @@
+"""The undo log of one instance of an agent: what is kept before, and how it is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vaultak import governor
+from vaultak.undo.blobs import Blobs, TooLargeError
+from vaultak.undo.entries import Begun, Created, Done, Entry, Kind, Operation, State, look, mtime_ns
+from vaultak.undo.journal import Journal
+from vaultak.undo.limits import UndoLimits
+from vaultak.undo.restore import take_back
+from vaultak.undo.steps import REVERSED, UNSUPPORTED, StepPreview, StepResult
+
+log = logging.getLogger("vaultak.undo")
+
+KEPT_DIRECTORIES = 8
+"""Journals of earlier runs of the same agent that stay on disk, for a rollback after its end."""
+
+_WORDS = {
+    Operation.WRITE: "restore the content",
+    Operation.DELETE: "bring back",
+    Operation.RENAME: "move back",
+    Operation.MKDIR: "remove the directory",
+    Operation.LINK: "remove the link",
+    Operation.METADATA: "restore mode, owner and times",
+}
+
+
+class UndoLog:
+    """Keeps pre-images of files and compensations of anything else; takes the last actions back, newest first.
+
+    The `before_*` methods are called ahead of an effect, by whoever saw it coming; for one action the first
+    pre-image of a path counts. Thread-safe. Raises `OSError` where the directory cannot be written, and
+    `BlockingIOError` when a living process has it open.
+    """
+
+    def __init__(self, directory: Path, agent_id: str, *, limits: UndoLimits | None = None) -> None:
+        self.agent_id = agent_id
+        self._limits = limits or UndoLimits()
+        self._lock = threading.RLock()
+        self._journal = Journal(directory)
+        self._blobs = Blobs(directory / "kept", self._limits)
+        self._entries: dict[int, Entry] = {}
+        self._created: dict[int, str] = {}
+        self._remade: dict[str, str] = {}
+        self._pending: tuple[int, ...] = ()
+        self._touched: set[tuple[str, Operation, str]] = set()
+        self._order: list[tuple[str, int | None]] = []
+        """Actions and their entries as they came; `None` stands for a compensation."""
+        self._compensations: dict[str, list[tuple[Callable[[], object], str]]] = {}
+        self._next = 1
+        self._closed = False
+        self._load()
+
+    def _load(self) -> None:
+        for record in self._journal.read():
+            match record:
+                case Entry():
+                    self._entries[record.n] = record
+                    self._next = max(self._next, record.n + 1)
+                case Created():
+                    self._created[record.n] = record.identity
+                case Begun():
+                    self._pending = record.entries
+                case Done():
+                    entry = self._entries.pop(record.n, None)
+                    if entry is not None and record.identity:
+                        self._remade[entry.before.identity] = record.identity
+        self._pending = tuple(n for n in self._pending if n in self._entries)
+        self._order = [(entry.action_id, n) for n, entry in sorted(self._entries.items())]
+
+    # -- before an effect --------------------------------------------------------------------------------------
+
+    def before_write(self, action_id: str, path: str) -> None:
+        """A file is about to be created, truncated, overwritten or appended to."""
+        self._keep(action_id, Operation.WRITE, path, content=True)
+
+    def before_delete(self, action_id: str, path: str) -> None:
+        """A file, link or empty directory is about to go; of a directory with content, each entry comes by itself."""
+        self._keep(action_id, Operation.DELETE, path, content=True, losing_name=True)
+
+    def before_rename(self, action_id: str, source: str, target: str) -> None:
+        """`source` is about to become `target`; what is there now would be lost."""
+        self._keep(action_id, Operation.RENAME, target, content=True, losing_name=True, source=source)
+
+    def before_mkdir(self, action_id: str, path: str) -> None:
+        self._keep(action_id, Operation.MKDIR, path)
+
+    def before_symlink(self, action_id: str, path: str) -> None:
+        """A symbolic or hard link is about to appear at `path`."""
+        self._keep(action_id, Operation.LINK, path)
+
+    def before_chmod(self, action_id: str, path: str) -> None:
+        """Mode, owner, times or extended attributes are about to change."""
+        self._keep(action_id, Operation.METADATA, path)
+
+    def register(self, action_id: str, compensation: Callable[[], object], description: str) -> None:
+        """What takes an action back that is no file operation; gone with this process. May return an awaitable."""
+        with self._lock:
+            self._compensations.setdefault(action_id, []).append((compensation, description))
+            self._order.append((action_id, None))
+
+    def after(self, action_id: str) -> None:
+        """The action is over: note which files it made, so that another's in their place is told apart."""
+        with self._lock:
+            for place in range(len(self._order) - 1, max(-1, len(self._order) - 9), -1):
+                owner, n = self._order[place]
+                if owner != action_id or n is None or n in self._created:
+                    continue
+                entry = self._entries.get(n)
+                if entry is not None and entry.before.kind is Kind.ABSENT and (identity := look(entry.path).identity):
+                    self._created[n] = identity
+                    self._journal.append(Created(n, identity))
+
+    def _keep(
+        self,
+        action_id: str,
+        op: Operation,
+        path: str,
+        *,
+        content: bool = False,
+        losing_name: bool = False,
+        source: str = "",
+    ) -> None:
+        path = os.path.abspath(path)
+        with self._lock:
+            if (action_id, op, path) in self._touched or (op is Operation.WRITE and _takes_no_content(path)):
+                return
+            n, self._next = self._next, self._next + 1
+            entry = Entry(
+                n=n,
+                action_id=action_id,
+                op=op,
+                path=path,
+                before=self._state(n, path, content=content, losing_name=losing_name),
+                parent_mtime_ns=mtime_ns(os.path.dirname(path)),
+                source=os.path.abspath(source) if source else "",
+                source_state=look(source) if source else None,
+                source_parent_mtime_ns=mtime_ns(os.path.dirname(os.path.abspath(source))) if source else 0,
+            )
+            self._journal.append(entry)
+            self._entries[n] = entry
+            self._touched.add((action_id, op, path))
+            self._order.append((action_id, n))
+            if len(self._order) > 2 * self._limits.actions + 64:
+                self._prune()
+
+    def _state(self, n: int, path: str, *, content: bool, losing_name: bool) -> State:
+        state = look(path)
+        if not content or state.kind is not Kind.FILE:
+            return state
+        try:
+            self._blobs.keep(str(n), path, losing_name=losing_name)
+        except (TooLargeError, OSError) as e:
+            self._blobs.drop(str(n))
+            return msgspec.structs.replace(state, lost=f"its content was not kept: {e}")
+        return msgspec.structs.replace(state, blob=str(n))
+
+    def _prune(self) -> None:
+        """Forget the oldest actions; the journal is written anew without them."""
+        kept = set(list(dict.fromkeys(action_id for action_id, _ in self._order))[-self._limits.actions :])
+        for n in [n for n, entry in self._entries.items() if entry.action_id not in kept]:
+            self._forget(n)
+        self._order = [(action_id, n) for action_id, n in self._order if action_id in kept]
+        self._compensations = {a: c for a, c in self._compensations.items() if a in kept}
+        self._touched = {touched for touched in self._touched if touched[0] in kept}
+        made = [Created(n, identity) for n, identity in self._created.items()]
+        self._journal.rewrite([*self._entries.values(), *made])
+
+    def _forget(self, n: int) -> None:
+        entry = self._entries.pop(n, None)
+        self._created.pop(n, None)
+        if entry is not None and entry.before.blob:
+            self._blobs.drop(entry.before.blob)
+
+    # -- taking back -------------------------------------------------------------------------------------------
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a rollback was begun and not finished; the next one finishes it first."""
+        return bool(self._pending)
+
+    def steps(self, limit_actions: int | None = None, action_ids: Iterable[str] | None = None) -> list[StepPreview]:
+        """What `rollback` would do, newest first. Changes nothing."""
+        with self._lock:
+            return [self._preview(action_id, n) for action_id, n in self._chosen(limit_actions, action_ids)]
+
+    def _preview(self, action_id: str, n: int | None) -> StepPreview:
+        if n is None:
+            words = "; ".join(description for _, description in self._compensations.get(action_id, []))
+            return StepPreview(action_id=action_id, target=words, what="run its compensation")
+        entry = self._entries[n]
+        absent = entry.op is Operation.WRITE and entry.before.kind is Kind.ABSENT
+        return StepPreview(
+            action_id=action_id, target=entry.path, what="remove what was created" if absent else _WORDS[entry.op]
+        )
+
+    def rollback(self, limit_actions: int | None = None, action_ids: Iterable[str] | None = None) -> list[StepResult]:
+        """Take back the last `limit_actions` actions, or those named, newest step first.
+
+        What was taken back, or could not be, is forgotten: a second call goes on with what came before. One that
+        was interrupted by the death of its process is finished first.
+        """
+        with self._lock:
+            token = governor.activate(None)
+            try:
+                results = self._take_back_all(
+                    [(self._entries[n].action_id, n) for n in sorted(self._pending, reverse=True)]
+                )
+                chosen = self._chosen(limit_actions, action_ids)
+                self._journal.append(Begun(tuple(n for _, n in chosen if n is not None)))
+                return results + self._take_back_all(chosen)
+            finally:
+                governor.deactivate(token)
+
+    def _chosen(self, limit_actions: int | None, action_ids: Iterable[str] | None) -> list[tuple[str, int | None]]:
+        """The steps of the actions to take back, newest first."""
+        recent = list(dict.fromkeys(action_id for action_id, _ in reversed(self._order)))
+        wanted = set(recent if action_ids is None else action_ids)
+        picked = [action_id for action_id in recent if action_id in wanted]
+        chosen = set(picked if limit_actions is None else picked[: max(0, limit_actions)])
+        return [(action_id, n) for action_id, n in reversed(self._order) if action_id in chosen]
+
+    def _take_back_all(self, chosen: list[tuple[str, int | None]]) -> list[StepResult]:
+        results = []
+        for action_id, n in chosen:
+            results.append(self._compensate(action_id) if n is None else self._take_back(action_id, n))
+        gone = set(chosen)
+        self._order = [step for step in self._order if step not in gone]
+        self._touched = {t for t in self._touched if t[0] not in {action_id for action_id, _ in chosen}}
+        self._pending = ()
+        return results
+
+    def _take_back(self, action_id: str, n: int) -> StepResult:
+        entry = self._entries[n]
+        status, detail, identity = take_back(entry, self._created.get(n, ""), self._remade, self._blobs)
+        if identity:
+            self._remade[entry.before.identity] = identity
+        self._journal.append(Done(n, status, detail, identity))
+        if status == REVERSED:
+            self._forget(n)
+        else:
+            self._entries.pop(n)  # its kept content stays on disk, for a person
+            log.warning("not taken back: %s: %s: %s", entry.path, status, detail)
+        return StepResult(action_id=action_id, target=entry.path, status=status, detail=detail)
+
+    def _compensate(self, action_id: str) -> StepResult:
+        compensation, description = self._compensations[action_id].pop()
+        try:
+            result = compensation()
+            if inspect.isawaitable(result):
+                _wait_for(result)
+        except Exception as e:  # noqa: BLE001 - the user's own code: its failure is a result
+            return StepResult(
+                action_id=action_id, target=description, status=UNSUPPORTED, detail=f"{type(e).__name__}: {e}"
+            )
+        return StepResult(action_id=action_id, target=description, status=REVERSED)
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go. What can be taken back stays on disk for a later rollback; an empty log is removed. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            directory = self._journal.directory
+            self._journal.close()
+            if not self._entries:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _takes_no_content(path: str) -> bool:
+    """A device, a pipe, a directory: there is nothing to put back."""
+    return look(path).kind in (Kind.OTHER, Kind.DIRECTORY)
+
+
+def _wait_for(awaitable: Any) -> None:
+    """Run an awaitable to its end, whether or not this thread has a loop of its own."""
+
+    async def run() -> None:
+        await awaitable
+
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as e:  # noqa: BLE001 - carried over to the waiting thread
+            errors.append(e)
+
+    thread = threading.Thread(target=work, name="vaultak-undo")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def orphans(root: Path, agent_id: str) -> list[UndoLog]:
+    """The logs under `root` (one directory per instance) that no living process holds, opened, newest first."""
+    found: list[UndoLog] = []
+    with contextlib.suppress(FileNotFoundError):
+        directories = sorted((p for p in root.iterdir() if (p / "journal").is_file()), key=_age)
+        for directory in directories:
+            with contextlib.suppress(OSError):
+                found.append(UndoLog(directory, agent_id))
+    return found
+
+
+def tidy(root: Path) -> None:
+    """Keep the newest logs of ended instances, remove the others."""
+    with contextlib.suppress(OSError):
+        directories = sorted((p for p in root.iterdir() if (p / "journal").is_file()), key=_age)
+        for directory in directories[KEPT_DIRECTORIES:]:
+            with contextlib.suppress(OSError):
+                Journal(directory).close()  # raises while its process lives
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _age(directory: Path) -> float:
+    return -(directory / "journal").stat().st_mtime
