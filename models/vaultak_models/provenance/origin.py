@@ -75,7 +75,7 @@ def _weigh(unreasoned: float, arguments: list[Argument]) -> float:
     if any(a.foreign and a.told for a in arguments):
         return 0.3 + 0.6 * unreasoned if anchored else 0.75 + 0.25 * unreasoned
     if any(a.told and a.asked < 1.0 for a in arguments):
-        return 0.35 + 0.5 * unreasoned
+        return 0.3 + 0.5 * unreasoned
     if any(a.foreign for a in arguments):
         return 0.9 * unreasoned
     return (0.6 if anchored else 0.68) * unreasoned

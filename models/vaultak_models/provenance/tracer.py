@@ -12,7 +12,8 @@ from vaultak_models.provenance.session import MAX_SESSIONS, Trace
 from vaultak_models.provenance.tokens import leaves, name_of
 
 SUSPECT = 0.6
-"""An action of this provenance is not learnt from, lest an attack that is tried again become a habit."""
+"""A session with an action of this provenance says nothing of what its request gives reason for, lest an attack that
+is tried again become a habit."""
 DOUBTFUL = 0.4
 """From here on its arguments do not become known."""
 LEARNING_SESSIONS = 30
@@ -24,7 +25,7 @@ class Session(msgspec.Struct, array_like=True):
     trace: Trace = msgspec.field(default_factory=Trace)
     places: list[int] = []
     kinds: dict[str, int] = {}
-    """Kinds of action to learn from."""
+    suspect: bool = False
 
 
 class Tracer(msgspec.Struct, array_like=True):
@@ -39,10 +40,11 @@ class Tracer(msgspec.Struct, array_like=True):
         session = self._session(action.session_id)
         origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
         learning = self.requests.sessions < LEARNING_SESSIONS
-        if (origin.provenance < SUSPECT or learning) and len(session.kinds) < MAX_KINDS:
+        session.suspect = session.suspect or (origin.provenance >= SUSPECT and not learning)
+        if len(session.kinds) < MAX_KINDS:
             session.kinds[action.resource[:128]] = 1
         if origin.provenance < DOUBTFUL or learning:
-            places = (place_of(a.member, a.value) for a in origin.arguments if not a.told or learning)
+            places = (place_of(a.member, a.value) for a in origin.arguments if learning or not (a.foreign or a.told))
             session.places.extend(places)
             del session.places[MAX_PLACES:]
         session.trace.use(named_by(action))
@@ -64,7 +66,8 @@ class Tracer(msgspec.Struct, array_like=True):
         return session
 
     def _close(self, session: Session) -> None:
-        self.requests.learn(session.trace.request, session.kinds)
+        if not session.suspect:
+            self.requests.learn(session.trace.request, session.kinds)
         self.known.learn(session.places)
 
 

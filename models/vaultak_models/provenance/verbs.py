@@ -25,10 +25,22 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("buy", "order", "purchase", "book", "reserve"),
     ("run", "execute", "start", "launch", "deploy", "install"),
 )  # fmt: skip
-"""The first word of a family is the verb of a tool; the others are ways to ask for it."""
+"""A tool whose verb heads a family is asked for by the words of that family; others by any family they are in."""
 
 _WORD = re.compile(r"[a-z]+")
-_ASKING = {stem(family[0]): frozenset(token_id(stem(word)) for word in family) for family in FAMILIES}
+
+
+def _asking() -> dict[str, frozenset[int]]:
+    found: dict[str, frozenset[int]] = {}
+    for verb in dict.fromkeys(stem(word) for family in FAMILIES for word in family):
+        headed = [family for family in FAMILIES if stem(family[0]) == verb]
+        within = headed or [family for family in FAMILIES if verb in map(stem, family)]
+        found[verb] = frozenset(token_id(stem(word)) for family in within for word in family)
+    return found
+
+
+_ASKING = _asking()
+_NOT_VERBS = frozenset(map(stem, ("new", "mail", "message", "dm", "email")))
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -36,7 +48,7 @@ def asking_for(resource: str) -> frozenset[int]:
     """Tokens of a request that would ask for this tool's verb; empty when its name has no verb that is known."""
     name = resource.rpartition(":")[2]
     words = [stem(word) for word in _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())]
-    return next((_ASKING[word] for word in words if word in _ASKING), frozenset())
+    return next((_ASKING[word] for word in words if word in _ASKING and word not in _NOT_VERBS), frozenset())
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -44,4 +56,4 @@ def verb_of(resource: str) -> int | None:
     """The token of the tool's own verb."""
     name = resource.rpartition(":")[2]
     words = [stem(word) for word in _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())]
-    return next((token_id(word) for word in words if word in _ASKING), None)
+    return next((token_id(word) for word in words if word in _ASKING and word not in _NOT_VERBS), None)
