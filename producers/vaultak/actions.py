@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from vaultak import governor
 from vaultak.wire import ActionType, OutcomeStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_PLACE = re.compile(r"\{(\w+)\}")
 
 Resource = str | Callable[..., str] | None
 
@@ -96,9 +99,7 @@ def _complete(undo: Callable[..., object], arguments: tuple[Any, ...], keywords:
 
 def _fill(template: str, arguments: dict[str, Any]) -> str:
     """`{name}` replaced by the argument; nothing else is interpreted (no attributes, no format specifications)."""
-    for name, value in arguments.items():
-        template = template.replace("{" + name + "}", str(value))
-    return template
+    return _PLACE.sub(lambda m: str(arguments[m[1]]) if m[1] in arguments else m[0], template)
 
 
 def _text(result: object) -> str:

@@ -32,6 +32,7 @@ from vaultak.wire import (
     Local,
     OutcomeStatus,
     StateRecord,
+    format_ts,
     uuid7,
 )
 
@@ -79,6 +80,8 @@ class Agent:
         self.rollback_limit = rollback_limit
         self.pause_timeout_s = pause_timeout_s
         self.closed = False
+        self.unrecorded = 0
+        """Events lost to an error of the SDK's own."""
         self.begin_anew: Callable[[], None] | None = None
         """Called before the first action in a forked child: what its parent's threads did has to be taken up there."""
         self._guard = Guard(policy)
@@ -127,22 +130,26 @@ class Agent:
             self._begin_anew()
         now_s = time.time()
         action_id = uuid7()
-        named = payload.get("resources")
+        named = dict.get(payload, "resources")
         with self._lock:
             verdict = self._guard.judge(action_type, resource, now_s, _texts(named) if named else ())
         local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
-        ts = self.emitter.action(
-            action_id,
-            session_id,
-            now_s,
-            action_type,
-            resource,
-            payload,
-            local,
-            labels=labels,
-            assurance=assurance,
-            parent_action_id=parent_action_id,
-        )
+        try:
+            ts = self.emitter.action(
+                action_id,
+                session_id,
+                now_s,
+                action_type,
+                resource,
+                payload,
+                local,
+                labels=labels,
+                assurance=assurance,
+                parent_action_id=parent_action_id,
+            )
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
+            self._not_recorded(f"action {action_id} on `{resource[:200]}`", e)
+            ts = format_ts(now_s)
         self.trail.action((action_id, session_id, ts, action_type, resource, local))
         return Judged(action_id, ts, verdict)
 
@@ -339,13 +346,28 @@ class Agent:
         error: str = "",
         duration_ms: float | None = None,
     ) -> None:
-        self.emitter.outcome(
-            action_id, session_id, time.time(), status, content=content, error=error, duration_ms=duration_ms
-        )
+        """Record what came of an action. Never raises."""
+        try:
+            if self.undo is not None:
+                self.undo.after(action_id)
+            self.emitter.outcome(
+                action_id, session_id, time.time(), status, content=content, error=error, duration_ms=duration_ms
+            )
+        except Exception as e:
+            self._not_recorded(f"the outcome of action {action_id}", e)
         self.trail.outcome(action_id, status, duration_ms, error)
 
     def context(self, session_id: str, content: str, source: ContextSource) -> None:
-        self.emitter.context(uuid7(), session_id, time.time(), source, content)
+        """Record what the agent was asked. Never raises."""
+        try:
+            self.emitter.context(uuid7(), session_id, time.time(), source, content)
+        except Exception as e:
+            self._not_recorded("a context", e)
+
+    def _not_recorded(self, what: str, error: Exception) -> None:
+        """A bug of ours is not the host's: counted and logged, and the verdict stands."""
+        self.unrecorded += 1
+        log.error("agent %r: %s could not be recorded: %s: %s", self.agent_id, what, type(error).__name__, error)
 
     def rollback(self, session_id: str, limit: int | None = None) -> list[StepResult]:
         """Reverse the last actions, newest first; each reversal is on record as an outcome.

@@ -24,7 +24,7 @@ from vaultak.monitor import Monitor
 from vaultak.policy.evaluate import CompiledPolicy
 from vaultak.policy.load import load_policy
 from vaultak.policy.settings import KillSwitchMode, PolicySettings
-from vaultak.redact import Redactor
+from vaultak.redact import Redactor, shown
 from vaultak.wire import ActionType, OutcomeStatus, Verdict
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class Vaultak:
 
         `labels` describe the agent (`role`, `team` ...). `intercept=False` governs explicit actions only.
         """
+        if session_id is not None:
+            _identifier("session id", session_id)
         return Monitor(self._agent(agent_id), session_id=session_id, labels=labels, intercept=intercept)
 
     def action(
@@ -167,8 +169,9 @@ class Vaultak:
     # -- agents ------------------------------------------------------------------------------------------------
 
     def _agent(self, agent_id: str) -> Agent:
-        if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= 256 or agent_id == "*":
-            raise ConfigurationError(f"agent id `{str(agent_id)[:64]}` is not 1 to 256 characters (and not `*`)")
+        _identifier("agent id", agent_id)
+        if agent_id == "*":
+            raise ConfigurationError("agent id `*` stands for all agents; choose another")
         with self._lock:
             if (agent := self._agents.get(agent_id)) is None:
                 agent = self._agents[agent_id] = self._make_agent(agent_id)
@@ -200,11 +203,12 @@ class Vaultak:
     def _open_undo(self, agent_id: str, instance: str) -> UndoLog | None:
         if self._rollback_limit == 0:
             return None
-        from vaultak.undo import UndoLog
+        from vaultak.undo import UndoLog, tidy
 
         name = hashlib.sha256(agent_id.encode()).hexdigest()[:16]
         directory = self.settings.data_dir / "undo" / name / instance
         try:
+            tidy(directory.parent)
             return UndoLog(directory, agent_id)
         except OSError as e:
             log.warning("no rollback for agent %r: cannot write its undo log to %s: %s", agent_id, directory, e)
@@ -300,6 +304,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return value
     return [str(item) for item in value]
+
+
+def _identifier(name: str, value: object) -> None:
+    """What other parts accept as an id and use as a key. Raises `ConfigurationError`."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 256:
+        raise ConfigurationError(f"{name} `{shown(value)[:64]}` is not text of 1 to 256 characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name} {value[:64]!r} cannot be written in UTF-8") from None
 
 
 N = TypeVar("N", int, float)

@@ -184,7 +184,8 @@ class Emitter:
         """The redacted payload's JSON (cut to a preview when it is too long), its full size and digest."""
         if not payload:
             return b"{}", 2, _EMPTY_DIGEST, False
-        text = _canonical(self._redactor.value(payload))
+        clean = self._redactor.value(payload)
+        text = _canonical(clean if type(clean) is dict else {"value": clean})
         digest = _sha256(text).hexdigest().encode()
         if len(text) <= PAYLOAD_LIMIT_BYTES:
             return text, len(text), digest, False

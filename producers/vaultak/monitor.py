@@ -146,8 +146,8 @@ class Monitor:
         # What a caller hands in is not always what the signature says; a wrong type is judged by what it shows.
         if type(action_type) is not ActionType:
             action_type = _known_type(action_type)
-        if not isinstance(resource, str):
-            resource = shown(resource)
+        if type(resource) is not str:
+            resource = str.__str__(resource) if isinstance(resource, str) else shown(resource)
         if not resource.isascii():
             resource = resource.encode("utf-8", "replace").decode()
         if not isinstance(payload, dict):

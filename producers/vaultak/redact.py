@@ -124,7 +124,7 @@ class Redactor:
     def _mapping(self, mapping: Mapping[Any, Any], depth: int) -> Any:
         clean = {}
         try:
-            for name, value in mapping.items():
+            for name, value in dict.items(mapping) if isinstance(mapping, dict) else mapping.items():
                 name = self.text(name) if type(name) is str else self._name(name)
                 known = self._known_names.get(name)
                 if known or (known is None and self._names_a_secret(name)):
