@@ -284,7 +284,7 @@ class Agent:
             case CommandType.APPROVE | CommandType.DENY:
                 return self._obey_ruling(command.action_id, allow=command.command is CommandType.APPROVE)
             case CommandType.ROLLBACK:
-                return self._obey_rollback()
+                return self._obey_rollback(command.action_id)
         return AckResult.IGNORED, f"`{command.command}` is not supported by this agent"
 
     def learn(self, record: StateRecord) -> None:
@@ -309,10 +309,11 @@ class Agent:
             self._announce()
         return (AckResult.APPLIED, "") if waits else (AckResult.IGNORED, "no such action waits here")
 
-    def _obey_rollback(self) -> tuple[AckResult, str]:
+    def _obey_rollback(self, action_id: str) -> tuple[AckResult, str]:
+        """Reverse the action that the command names and what came after it; without one, the last actions."""
         if self.undo is None:
             return AckResult.FAILED, "this agent keeps no undo log"
-        steps = self.rollback("")
+        steps = self.rollback("", since=action_id)
         counts = {status: sum(s.status == status for s in steps) for status in ("reversed", "conflict", "unsupported")}
         return AckResult.APPLIED, ", ".join(
             f"{n} {status}" for status, n in counts.items() if n
@@ -353,7 +354,7 @@ class Agent:
             self.emitter.outcome(
                 action_id, session_id, time.time(), status, content=content, error=error, duration_ms=duration_ms
             )
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
             self._not_recorded(f"the outcome of action {action_id}", e)
         self.trail.outcome(action_id, status, duration_ms, error)
 
@@ -361,7 +362,7 @@ class Agent:
         """Record what the agent was asked. Never raises."""
         try:
             self.emitter.context(uuid7(), session_id, time.time(), source, content)
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
             self._not_recorded("a context", e)
 
     def _not_recorded(self, what: str, error: Exception) -> None:
@@ -369,16 +370,20 @@ class Agent:
         self.unrecorded += 1
         log.error("agent %r: %s could not be recorded: %s: %s", self.agent_id, what, type(error).__name__, error)
 
-    def rollback(self, session_id: str, limit: int | None = None) -> list[StepResult]:
+    def rollback(self, session_id: str, limit: int | None = None, *, since: str = "") -> list[StepResult]:
         """Reverse the last actions, newest first; each reversal is on record as an outcome.
 
+        `limit` (default: `rollback_limit`) of them at most; with `since`, none from before that action.
         Compensations run under no governor: undoing is no action of the agent's, a paused or killed one included.
         """
         if self.undo is None:
             return []
         token = governor.activate(None)
         try:
-            steps: list[StepResult] = self.undo.rollback(limit_actions=self.rollback_limit if limit is None else limit)
+            steps: list[StepResult] = self.undo.rollback(
+                limit_actions=self.rollback_limit if limit is None else limit,
+                action_ids=self.trail.since(since) if since else None,
+            )
         finally:
             governor.deactivate(token)
         by_action: dict[str, list[StepResult]] = {}
