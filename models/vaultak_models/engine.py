@@ -9,13 +9,13 @@ import numpy as np
 
 from vaultak.policy.static_risk import StaticRisk, static_risk
 from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
+from vaultak_models.encounter import encounter
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse, harm
-from vaultak_models.sighting import sight
 
 _OF_FACTOR = {
     name: tuple(i for i, feature in enumerate(FEATURES) if feature.factor == name) for name in ("payload", "rate")
@@ -85,10 +85,8 @@ class RiskEngine:
         return None
 
     def _measure_action(self, action: Action, ts_us: int, profile: AgentProfile) -> _Measured:
-        seen = sight(action, ts_us)
         static = static_risk(action.action_type, action.resource)
-        origin = profile.tracer.judge(action, static.destructiveness)
-        profile.advance(ts_us)
+        seen, origin = encounter(profile, action, ts_us)
         known = profile.events
         if not profile.ready:
             profile.take_in(seen, odd=False)

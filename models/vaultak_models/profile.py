@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from vaultak_models.baseline import tally
@@ -47,10 +49,14 @@ class AgentProfile(msgspec.Struct):
     resources: tally.Tally = {}
     groups: tally.Tally = {}
     fields: tally.Tally = {}
+    unmentioned: tally.Tally = {}
+    """Of `fields`: how often with a value that nobody named before."""
     hours: tally.Tally = {}
     new_resources: Moments = msgspec.field(default_factory=Moments)
     new_groups: Moments = msgspec.field(default_factory=Moments)
     sizes: dict[str, Moments] = {}
+    any_size: Moments = msgspec.field(default_factory=Moments)
+    repeats: dict[str, Moments] = {}
     destructiveness: Moments = msgspec.field(default_factory=Moments)
     sensitivity: Moments = msgspec.field(default_factory=Moments)
     failures: Moments = msgspec.field(default_factory=Moments)
@@ -85,8 +91,8 @@ class AgentProfile(msgspec.Struct):
             del self.waiting[:-MAX_WAITING]
         else:
             self._learn(seen, self.last_kind)
-            for rate in self.rates:
-                rate.learn()
+            for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
+                rate.learn(seen.ts_us, horizon_s)
             self.failures.add(self.recent_failures)
         self.last_kind = seen.kind
         self.recent_failures *= 1.0 - FAILURE_WEIGHT
@@ -107,14 +113,20 @@ class AgentProfile(msgspec.Struct):
         tally.add(self.hours, str(seen.hour), 24)
         for name in seen.fields:
             tally.add(self.fields, f"{seen.kind} {name}", MAX_FIELDS)
-        self._learn_size(seen)
+        for name in seen.unmentioned:
+            tally.add(self.unmentioned, f"{seen.kind} {name}", MAX_FIELDS)
+        self._moments(self.sizes, seen.kind).add(seen.log_size)
+        self.any_size.add(seen.log_size)
+        self._moments(self.repeats, seen.kind).add(math.log1p(seen.repeats))
         self.destructiveness.add(seen.destructiveness)
         self.sensitivity.add(seen.sensitivity)
 
-    def _learn_size(self, seen: Sighting) -> None:
-        if seen.kind not in self.sizes and len(self.sizes) >= MAX_KINDS:
-            del self.sizes[min(self.sizes, key=lambda kind: (self.sizes[kind].n, kind))]
-        self.sizes.setdefault(seen.kind, Moments()).add(seen.log_size)
+    def _moments(self, of: dict[str, Moments], kind: str) -> Moments:
+        if kind not in of:
+            if len(of) >= MAX_KINDS:
+                del of[min(of, key=lambda known: (of[known].n, known))]
+            of[kind] = Moments()
+        return of[kind]
 
     def to_bytes(self) -> bytes:
         return _encode(self)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-FULL_EVIDENCE = 4.0
-"""`-log10 p` that counts as full evidence: once in ten thousand actions of ordinary agents."""
+FULL_EVIDENCE = 3.5
+"""`-log10 p` that counts as full evidence: once in three thousand actions of ordinary agents."""
 
 FOREST_WEIGHT = 20.0
 """Nats that the forest's score adds per unit above 0.5, its value for an average action."""
@@ -42,7 +42,7 @@ def figure(tail_sum: Floats, forest_score: Floats) -> Floats:
 
 
 def evidence(figures: Floats, knots: Floats, exceedance: Floats) -> Floats:
-    """0..1 per action: `-log10 p / 4`, where p is the share of ordinary actions with a figure at least as high.
+    """0..1 per action: `-log10 p / 3.5`, where p is the share of ordinary actions with a figure at least as high.
 
     `knots` rise; `exceedance` is `-log10 p` at each. Between knots it is interpolated.
     """

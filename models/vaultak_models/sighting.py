@@ -31,6 +31,10 @@ class Sighting(msgspec.Struct, frozen=True):
     ts_us: int
     destructiveness: float
     sensitivity: float
+    unmentioned: tuple[str, ...] = ()
+    """Members of the payload whose values nobody named in this session before."""
+    repeats: int = 0
+    """Actions of this kind in this session before this one."""
 
 
 def sight(action: Action, ts_us: int) -> Sighting:

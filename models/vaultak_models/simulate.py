@@ -90,7 +90,7 @@ def _agent(index: int, rng: random.Random) -> Agent:
         pause_s=math.exp(rng.uniform(math.log(0.05), math.log(1800))),
         hours=rng.choice([(0, 24), (0, 24), (6, 18), (8, 22), (20, 24)]),
         failure_share=rng.choice([0.0, 0.01, 0.05]),
-        surprise_share=rng.choice([0.0005, 0.001, 0.003]),
+        surprise_share=rng.choice([0.0002, 0.0005, 0.001]),
     )
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vaultak.wire import Action, Outcome
+from vaultak_models.encounter import encounter
 from vaultak_models.features import FEATURES
 from vaultak_models.forest import Floats, Forest, compile_forest
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile
 from vaultak_models.risk import figure
-from vaultak_models.sighting import sight
 from vaultak_models.simulate import fleet
 
 TREES, SAMPLES = 100, 256
@@ -39,8 +39,7 @@ def feature_rows(seed: int, agents: int, actions: int) -> Floats:
 
 
 def _measure(profile: AgentProfile, action: Action, ts_us: int, rows: list[list[float]]) -> None:
-    seen = sight(action, ts_us)
-    profile.advance(ts_us)
+    seen, _ = encounter(profile, action, ts_us)
     odd = False
     if profile.ready:
         rows.append([feature.measure(profile, seen) for feature in FEATURES])

@@ -11,10 +11,12 @@ from vaultak_models.features import (
     rate_hour,
     rate_minute,
     rate_ten_minutes,
+    repeats,
     resource,
     sensitive,
     size,
     transition,
+    unmentioned,
 )
 from vaultak_models.features.feature import CEILING, Feature
 
@@ -34,6 +36,8 @@ FEATURES: tuple[Feature, ...] = (
     destructive.FEATURE,
     sensitive.FEATURE,
     failures.FEATURE,
+    unmentioned.FEATURE,
+    repeats.FEATURE,
 )
 
 __all__ = ["CEILING", "FEATURES", "FEATURE_SET", "Feature"]

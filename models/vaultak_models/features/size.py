@@ -1,4 +1,4 @@
-"""Is the payload larger than this kind of action usually carries?"""
+"""Is the payload larger than this kind of action usually carries, or any action when the kind is new?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ ENOUGH = 8
 
 def _usual(profile: AgentProfile, seen: Sighting) -> Moments | None:
     moments = profile.sizes.get(seen.kind)
-    return moments if moments is not None and moments.n >= ENOUGH else None
+    if moments is not None and moments.n >= ENOUGH:
+        return moments
+    return profile.any_size if moments is None else None
 
 
 def measure(profile: AgentProfile, seen: Sighting) -> float:

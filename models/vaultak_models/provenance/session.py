@@ -10,6 +10,7 @@ MAX_SESSIONS = 4
 MAX_REQUEST = 256
 MAX_SAID = 900
 MAX_USED = 256
+MAX_KINDS = 32
 OUTPUTS = 24
 """Outputs told apart; later ones count as the last."""
 
@@ -23,6 +24,8 @@ class Trace(msgspec.Struct, array_like=True):
     """Tokens of outputs: a bit for each output that said it."""
     used: dict[int, int] = {}
     """Tokens of the arguments of earlier actions."""
+    kinds: dict[str, int] = {}
+    """How often each kind of action came."""
     outputs: int = 0
 
     def ask(self, content: str) -> None:
@@ -41,7 +44,13 @@ class Trace(msgspec.Struct, array_like=True):
                 del self.said[next(iter(self.said))]
             self.said[token] = bit
 
-    def use(self, arguments: list[int]) -> None:
+    def named(self, token: int) -> bool:
+        """Whether anyone said this before: a request, an output, or an earlier action."""
+        return token in self.request or token in self.said or token in self.used
+
+    def use(self, kind: str, arguments: list[int]) -> None:
+        if kind in self.kinds or len(self.kinds) < MAX_KINDS:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
         for token in arguments:
             self.used.pop(token, None)
             self.used[token] = 1

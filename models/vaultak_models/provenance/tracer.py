@@ -7,7 +7,7 @@ import msgspec
 from vaultak.wire import Action, Context, Outcome
 from vaultak_models.provenance.known import Known, place_of
 from vaultak_models.provenance.origin import Origin, trace_origin
-from vaultak_models.provenance.requests import MAX_KINDS, Requests
+from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
 from vaultak_models.provenance.tokens import leaves, name_of
 
@@ -24,7 +24,6 @@ MAX_PLACES = 64
 class Session(msgspec.Struct, array_like=True):
     trace: Trace = msgspec.field(default_factory=Trace)
     places: list[int] = []
-    kinds: dict[str, int] = {}
     suspect: bool = False
 
 
@@ -38,17 +37,26 @@ class Tracer(msgspec.Struct, array_like=True):
     def judge(self, action: Action, destructiveness: float) -> Origin:
         """Where an action came from; it is part of the session from then on."""
         session = self._session(action.session_id)
+        kind = action.resource[:128]
         origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
         learning = self.requests.sessions < LEARNING_SESSIONS
         session.suspect = session.suspect or (origin.provenance >= SUSPECT and not learning)
-        if len(session.kinds) < MAX_KINDS:
-            session.kinds[action.resource[:128]] = 1
         if origin.provenance < DOUBTFUL or learning:
             places = (place_of(a.member, a.value) for a in origin.arguments if learning or not (a.foreign or a.told))
             session.places.extend(places)
             del session.places[MAX_PLACES:]
-        session.trace.use(named_by(action))
+        session.trace.use(kind, named_by(action))
         return origin
+
+    def situation(self, action: Action) -> tuple[tuple[str, ...], int]:
+        """Members of the payload that name what nobody named before, and how often this kind of action came."""
+        trace = self._session(action.session_id).trace
+        fresh: dict[str, None] = {}
+        for member, value in leaves(action.payload):
+            names, _ = name_of(value)
+            if names and not any(trace.named(token) for token in names):
+                fresh[member[:64]] = None
+        return tuple(fresh), trace.kinds.get(action.resource[:128], 0)
 
     def hear(self, outcome: Outcome) -> None:
         self._session(outcome.session_id).trace.hear(outcome.content or outcome.error)
@@ -67,7 +75,7 @@ class Tracer(msgspec.Struct, array_like=True):
 
     def _close(self, session: Session) -> None:
         if not session.suspect:
-            self.requests.learn(session.trace.request, session.kinds)
+            self.requests.learn(session.trace.request, session.trace.kinds)
         self.known.learn(session.places)
 
 
