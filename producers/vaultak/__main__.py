@@ -12,7 +12,7 @@ def main() -> int:
             "vaultak: the command line needs the pipeline; install it with: pip install 'vaultak[pipeline]'\n"
         )
         return 2
-    cli = importlib.import_module("vaultak_streams.cli")
+    cli = importlib.import_module("vaultak_streams.cli.app")
     return int(cli.main())
 
 

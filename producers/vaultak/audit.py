@@ -59,6 +59,12 @@ class AuditTrail:
         known = self._actions.get(action_id)
         return known[1] if known else None
 
+    def since(self, action_id: str) -> list[str] | None:
+        """This action and those after it, oldest first; `None` when it is not known (any more)."""
+        with self._lock:
+            known = list(self._actions)
+        return known[known.index(action_id) :] if action_id in known else None
+
     def entries(self, session_id: str | None = None) -> list[AuditEntry]:
         with self._lock:
             known = [(action, self._outcomes.get(action[0])) for action in self._actions.values()]

@@ -68,6 +68,9 @@ class Hub:
             thread.join(3.0)
 
     def _main(self) -> None:
+        from vaultak.control.signatures import load_cryptography
+
+        load_cryptography()  # now, so that the first command does not wait for it
         try:
             asyncio.run(self._run())
         except Exception:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
 
+def load_cryptography() -> None:
+    """Import what verifying needs: tens of milliseconds that the first command would otherwise wait."""
+    import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+
+
 def key_id_of(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 

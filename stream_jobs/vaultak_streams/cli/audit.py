@@ -8,7 +8,7 @@ import typer
 
 from vaultak_streams.cli.connections import open_store
 from vaultak_streams.cli.output import print_json, print_table
-from vaultak_streams.store import queries
+from vaultak_streams.store import queries as queries
 
 app = typer.Typer(help="Ask the audit trail.", no_args_is_help=True, rich_markup_mode=None)
 

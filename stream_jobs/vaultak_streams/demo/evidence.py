@@ -67,7 +67,7 @@ def acknowledged(store: Store, agent_id: str, command: str) -> Row | None:
         "SELECT c.ts AS ordered, a.ts AS answered, c.command AS command, c.reason AS reason, a.result AS result,"
         " a.detail AS detail, c.issued_by AS issued_by"
         " FROM vaultak.commands AS c INNER JOIN vaultak.acks AS a ON c.command_id = a.command_id"
-        " WHERE c.agent_id = {agent:String} AND c.command = {command:String} ORDER BY a.ts LIMIT 1",
+        " WHERE c.agent_id = {agent:String} AND c.command = {command:String} AND a.detail != 'nothing to reverse' ORDER BY a.ts LIMIT 1",
         agent=agent_id,
         command=command,
     )
