@@ -215,6 +215,9 @@ class StreamJob(Generic[P]):
     def _snapshot(self) -> _Snapshot:
         states = {partition: shard.drain() for partition, shard in self._shards.items() if shard.dirty}
         offsets, self._offsets = self._offsets, {}
+        for counters in (self._sequence.counters, self._changelog.counters):
+            self._status.count(counters)
+            counters.clear()
         self._status.agents = sum(map(len, self._shards.values()))
         return _Snapshot(self._publisher.take(), states, offsets)
 

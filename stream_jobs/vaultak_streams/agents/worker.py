@@ -45,6 +45,8 @@ def run_worker(settings: Settings, options: WorkerOptions | None = None, policy:
     anew after one that went away. Raises `ConfigurationError` and `PolicyError` before anything is started.
     """
     options = options or WorkerOptions()
+    if not logging.getLogger().handlers:
+        configure_logging(verbose=False)
     chosen = policy if policy is not None else load_policy(settings.policy)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_until_signal(settings, options, chosen))
@@ -155,7 +157,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _log(*, verbose: bool) -> None:
+def configure_logging(*, verbose: bool) -> None:
     """What an operator can act on; with `verbose` what Faust and the Kafka clients have to say, too."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -175,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="directory of a trained model")
     parser.add_argument("--verbose", action="store_true", help="log what Faust and the Kafka clients do, too")
     given = parser.parse_args(arguments)
-    _log(verbose=given.verbose)
+    configure_logging(verbose=given.verbose)
     try:
         return run_worker(Settings.from_env(), WorkerOptions(number=given.number, model=given.model))
     except VaultakError as e:
