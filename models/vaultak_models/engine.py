@@ -13,7 +13,7 @@ from vaultak_models.encounter import encounter
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
-from vaultak_models.profile import AgentProfile
+from vaultak_models.profile import AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse, harm
 
@@ -89,18 +89,20 @@ class RiskEngine:
         seen, origin = encounter(profile, action, ts_us)
         known = profile.events
         if not profile.ready:
-            profile.take_in(seen, odd=False)
+            profile.take_in(seen, action.session_id, Oddness.NONE)
             return _Measured(static, known, origin, None, reasons_of_origin(origin))
         measures = [feature.measure(profile, seen) for feature in FEATURES]
         reasons = explain(profile, seen, measures, origin)
-        profile.take_in(seen, odd=self._is_odd(measures))
+        profile.take_in(seen, action.session_id, self._oddness(profile, measures))
         return _Measured(static, known, origin, measures, reasons)
 
-    def _is_odd(self, measures: list[float]) -> bool:
+    def _oddness(self, profile: AgentProfile, measures: list[float]) -> Oddness:
         """By the sum alone, so that what a profile learns does not wait for the forest."""
         tail = np.array([sum(measures)])
-        ordinary = evidence(tail, self._model.tail_knots, self._model.tail_exceedance)
-        return bool(ordinary[0] >= self._config.odd_evidence)
+        [found] = evidence(tail, self._model.tail_knots, self._model.tail_exceedance)
+        if found >= self._config.very_odd_evidence and profile.mature:
+            return Oddness.MUCH
+        return Oddness.SOME if found >= self._config.odd_evidence else Oddness.NONE
 
     def _behaviours(self, rows: list[list[float]]) -> list[float]:
         if not rows:

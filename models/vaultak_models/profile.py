@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 
 import msgspec
@@ -16,14 +17,28 @@ PROFILE_VERSION = 1
 READY_AFTER = 30
 """Actions until a baseline says anything: below it every action would be a surprise."""
 
+MATURE_AFTER = 300
+
 MAX_KINDS = 128
 MAX_TRANSITIONS = 256
 MAX_RESOURCES = 512
 MAX_GROUPS = 128
 MAX_FIELDS = 256
 MAX_WAITING = 32
-WAIT_US = 3_600_000_000
-"""A burst of odd actions does not become ordinary while it goes on."""
+MAX_ODD_SESSIONS = 4
+_HOUR_US = 3_600_000_000
+
+
+class Oddness(enum.IntEnum):
+    """How much an action stands out, and so how long it is kept out of the baseline."""
+
+    NONE = 0
+    SOME = 1
+    MUCH = 2
+
+
+WAIT_US = {Oddness.SOME: _HOUR_US, Oddness.MUCH: 7 * 24 * _HOUR_US}
+"""A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
 MAX_BYTES = 256 * 1024
@@ -34,6 +49,7 @@ class Waiting(msgspec.Struct, array_like=True, frozen=True):
 
     seen: Sighting
     after: str
+    due_us: int
 
 
 class AgentProfile(msgspec.Struct):
@@ -63,7 +79,8 @@ class AgentProfile(msgspec.Struct):
     recent_failures: float = 0.0
     rates: list[Rate] = msgspec.field(default_factory=lambda: [Rate() for _ in HORIZONS_S])
     waiting: list[Waiting] = []
-    """Odd actions, oldest first: learnt once they are `WAIT_US` old."""
+    """Odd actions, oldest first: learnt when they are due."""
+    odd_sessions: list[str] = []
 
     tracer: Tracer = msgspec.field(default_factory=Tracer)
 
@@ -72,28 +89,39 @@ class AgentProfile(msgspec.Struct):
         """Whether there is enough to compare with."""
         return self.events >= READY_AFTER
 
+    @property
+    def mature(self) -> bool:
+        """Whether what is still new to it is likely to be wrong rather than early."""
+        return self.events >= MATURE_AFTER
+
     def advance(self, ts_us: int) -> None:
         """Let time pass up to an action."""
         if self.last_ts_us:
             for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
                 rate.decay((ts_us - self.last_ts_us) / 1e6, horizon_s)
         self.last_ts_us = max(ts_us, self.last_ts_us)
-        while self.waiting and ts_us - self.waiting[0].seen.ts_us >= WAIT_US:
-            waiting = self.waiting.pop(0)
-            self._learn(waiting.seen, waiting.after)
+        if self.waiting and ts_us >= min(waiting.due_us for waiting in self.waiting):
+            due = [waiting for waiting in self.waiting if ts_us >= waiting.due_us]
+            self.waiting = [waiting for waiting in self.waiting if ts_us < waiting.due_us]
+            for waiting in due:
+                self._learn(waiting.seen, waiting.after)
 
-    def take_in(self, seen: Sighting, *, odd: bool) -> None:
-        """An action happened: learn it, or when it was odd remember to do so later."""
+    def take_in(self, seen: Sighting, session_id: str, oddness: Oddness) -> None:
+        """An action happened: learn it, or later when it was odd, or another of its session was."""
         for rate in self.rates:
             rate.add()
-        if odd:
-            self.waiting.append(Waiting(seen, self.last_kind))
-            del self.waiting[:-MAX_WAITING]
-        else:
+        if oddness is not Oddness.NONE:
+            self.odd_sessions = [*(s for s in self.odd_sessions if s != session_id), session_id][-MAX_ODD_SESSIONS:]
+        elif session_id in self.odd_sessions:
+            oddness = Oddness.SOME
+        if oddness is Oddness.NONE:
             self._learn(seen, self.last_kind)
             for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
                 rate.learn(seen.ts_us, horizon_s)
             self.failures.add(self.recent_failures)
+        else:
+            self.waiting.append(Waiting(seen, self.last_kind, seen.ts_us + WAIT_US[oddness]))
+            del self.waiting[:-MAX_WAITING]
         self.last_kind = seen.kind
         self.recent_failures *= 1.0 - FAILURE_WEIGHT
 

@@ -24,7 +24,9 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True):
     harmless_share: float = 0.45
     """The share of the evidence that counts against an action that can do no harm at all; the rest grows with harm."""
     odd_evidence: float = 0.5
-    """Actions with at least this evidence are learnt an hour later."""
+    """Actions with at least this evidence are learnt an hour later, and the rest of their session with them."""
+    very_odd_evidence: float = 0.7
+    """Actions with at least this evidence are learnt a week later."""
 
 
 DEFAULT = RiskConfig()

@@ -13,7 +13,7 @@ from vaultak_models.encounter import encounter
 from vaultak_models.features import FEATURES
 from vaultak_models.forest import Floats, Forest, compile_forest
 from vaultak_models.model import RiskModel
-from vaultak_models.profile import AgentProfile
+from vaultak_models.profile import AgentProfile, Oddness
 from vaultak_models.risk import figure
 from vaultak_models.simulate import fleet
 
@@ -40,11 +40,11 @@ def feature_rows(seed: int, agents: int, actions: int) -> Floats:
 
 def _measure(profile: AgentProfile, action: Action, ts_us: int, rows: list[list[float]]) -> None:
     seen, _ = encounter(profile, action, ts_us)
-    odd = False
+    oddness = Oddness.NONE
     if profile.ready:
         rows.append([feature.measure(profile, seen) for feature in FEATURES])
-        odd = sum(rows[-1]) > ODD_NATS
-    profile.take_in(seen, odd=odd)
+        oddness = Oddness.SOME if sum(rows[-1]) > ODD_NATS else Oddness.NONE
+    profile.take_in(seen, action.session_id, oddness)
 
 
 def fit(rows: Floats, seed: int) -> Forest:
