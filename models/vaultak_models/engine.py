@@ -7,7 +7,7 @@ from collections.abc import MutableMapping, Sequence
 import msgspec
 import numpy as np
 
-from vaultak.policy.static_risk import StaticRisk, static_risk
+from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
 from vaultak_models.encounter import encounter
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
@@ -15,7 +15,8 @@ from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
-from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse, harm
+from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse
+from vaultak_models.sighting import static_of
 
 _OF_FACTOR = {
     name: tuple(i for i, feature in enumerate(FEATURES) if feature.factor == name) for name in ("payload", "rate")
@@ -85,8 +86,8 @@ class RiskEngine:
         return None
 
     def _measure_action(self, action: Action, ts_us: int, profile: AgentProfile) -> _Measured:
-        static = static_risk(action.action_type, action.resource)
         seen, origin = encounter(profile, action, ts_us)
+        static = static_of(action)
         known = profile.events
         if not profile.ready:
             profile.take_in(seen, action.session_id, Oddness.NONE)
@@ -114,7 +115,6 @@ class RiskEngine:
 
     def _conclude(self, measured: _Measured, behaviour: float | None) -> Assessment:
         static = measured.static
-        worst = harm(static.destructiveness, static.sensitivity)
         factors = Factors(
             destructiveness=static.destructiveness,
             sensitivity=static.sensitivity,
@@ -123,7 +123,8 @@ class RiskEngine:
             behaviour=None if behaviour is None else round(behaviour, 4),
             provenance=measured.origin.provenance,
         )
-        risk = fuse(static.risk, worst, behaviour, measured.origin.provenance, self._config)
+        origin = measured.origin
+        risk = fuse(static, behaviour, origin.provenance, origin.granted, self._config)
         return Assessment(round(risk, 4), factors, measured.reasons, measured.baseline_events, self._model.version)
 
 

@@ -6,23 +6,27 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vaultak.policy.static_risk import StaticRisk
+
 Floats = NDArray[np.float64]
 
-FULL_EVIDENCE = 3.5
-"""`-log10 p` that counts as full evidence: once in three thousand actions of ordinary agents."""
+FULL_EVIDENCE = 3.2
+"""`-log10 p` that counts as full evidence: once in sixteen hundred actions of ordinary agents."""
 
 FOREST_WEIGHT = 20.0
 """Nats that the forest's score adds per unit above 0.5, its value for an average action."""
 
-UNREADY_SHARE = 0.6
-"""Without a baseline the static risk counts only in part: it alone never pauses an agent."""
+UNREADY_SHARE, READY_SHARE = 0.6, 0.5
+"""How much the static risk counts without a baseline and with one: alone it never pauses an agent."""
 
 
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment may turn."""
 
-    harmless_share: float = 0.45
+    harmless_share: float = 0.35
     """The share of the evidence that counts against an action that can do no harm at all; the rest grows with harm."""
+    reasoned_discount: float = 0.3
+    """The share of the evidence of behaviour that a request which gives full reason for the action takes away."""
     odd_evidence: float = 0.5
     """Actions with at least this evidence are learnt an hour later, and the rest of their session with them."""
     very_odd_evidence: float = 0.7
@@ -44,7 +48,7 @@ def figure(tail_sum: Floats, forest_score: Floats) -> Floats:
 
 
 def evidence(figures: Floats, knots: Floats, exceedance: Floats) -> Floats:
-    """0..1 per action: `-log10 p / 3.5`, where p is the share of ordinary actions with a figure at least as high.
+    """0..1 per action: `-log10 p / 3.2`, where p is the share of ordinary actions with a figure at least as high.
 
     `knots` rise; `exceedance` is `-log10 p` at each. Between knots it is interpolated.
     """
@@ -52,12 +56,15 @@ def evidence(figures: Floats, knots: Floats, exceedance: Floats) -> Floats:
     return result
 
 
-def fuse(static_risk: float, worst: float, behaviour: float | None, provenance: float, c: RiskConfig) -> float:
-    """The risk, 0..1. `worst` is `harm`.
+def fuse(static: StaticRisk, behaviour: float | None, provenance: float, reason: float, c: RiskConfig) -> float:
+    """The risk, 0..1: the highest of three.
 
-    Half the static risk is the floor (more without a baseline). Behaviour counts as `evidence * (h + (1 - h) * worst)`, where h is
-    `harmless_share`; provenance likewise; the highest of the three decides.
+    The static risk counts in part. Behaviour counts as `evidence * (1 - d * reason) * (h + (1 - h) * worst)`, where
+    `worst` is `harm`, d is `reasoned_discount` and h is `harmless_share`. Provenance counts as it is.
     """
-    floor = UNREADY_SHARE * static_risk if behaviour is None else 0.5 * static_risk
+    if behaviour is None:
+        return min(1.0, max(UNREADY_SHARE * static.risk, provenance))
+    worst = harm(static.destructiveness, static.sensitivity)
     weight = c.harmless_share + (1.0 - c.harmless_share) * worst
-    return min(1.0, max(floor, (behaviour or 0.0) * weight, provenance))
+    odd = behaviour * (1.0 - c.reasoned_discount * reason) * weight
+    return min(1.0, max(READY_SHARE * static.risk, odd, provenance))

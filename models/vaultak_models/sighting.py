@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from vaultak.policy.static_risk import DEFAULT_MODEL
-from vaultak.wire import Action
+from vaultak.policy.static_risk import DEFAULT_MODEL, VERBS, StaticRisk
+from vaultak.wire import Action, ActionType
 
 MAX_FIELDS = 32
+_STATEMENTS = frozenset({ActionType.DATABASE_QUERY, ActionType.DATABASE_WRITE})
 _SIZE_SAMPLE = 65_536
 
 _encode = msgspec.json.encode
@@ -39,7 +40,7 @@ class Sighting(msgspec.Struct, frozen=True):
 
 def sight(action: Action, ts_us: int) -> Sighting:
     """Look at an action. Never raises, whatever the payload holds."""
-    static = DEFAULT_MODEL.assess(action.action_type, action.resource)
+    static = static_of(action)
     group = group_of(action.resource)
     return Sighting(
         kind=f"{action.action_type.value} {_sort_of(action.resource, group)}",
@@ -53,6 +54,18 @@ def sight(action: Action, ts_us: int) -> Sighting:
         destructiveness=static.destructiveness,
         sensitivity=static.sensitivity,
     )
+
+
+def static_of(action: Action) -> StaticRisk:
+    """What the action can do at worst. Of a statement to a database, its first verb says more than the kind."""
+    static = DEFAULT_MODEL.assess(action.action_type, action.resource)
+    if action.action_type not in _STATEMENTS:
+        return static
+    first = next((value for value in list(action.payload.values())[:MAX_FIELDS] if isinstance(value, str)), "")
+    verb = VERBS.get(first.lstrip(" (\n\t;")[:32].partition(" ")[0].lower(), 0.0)
+    if verb <= static.destructiveness:
+        return static
+    return StaticRisk(verb, static.sensitivity, round(verb * (0.4 + 0.6 * static.sensitivity), 4))
 
 
 def digest(text: str) -> str:

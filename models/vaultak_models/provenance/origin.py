@@ -48,6 +48,8 @@ class Origin(msgspec.Struct, frozen=True):
     provenance: float
     reason: float
     """How much reason the request gives for this kind of action."""
+    granted: float
+    """`reason` where a request was heard and the action has an effect, else 0."""
     foreign: Argument | None
     """The argument that weighs most among those that only an output said."""
     arguments: list[Argument]
@@ -58,13 +60,14 @@ def trace_origin(action: Action, destructiveness: float, trace: Trace, requests:
     """Judge one action, before it is added to the trace."""
     effect = min(1.0, max(0.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS)))
     if effect == 0.0 or not trace.request:
-        return Origin(0.0, 1.0, None, _arguments(action, trace, known))
+        return Origin(0.0, 1.0, 0.0, None, _arguments(action, trace, known))
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
     reason = 1.0 - familiar * (1.0 - _reason(action.resource[:128], trace, requests))
     arguments = _arguments(action, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
-    return Origin(round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), foreign, arguments)
+    granted = 0.0 if foreign is not None and foreign.told else reason
+    return Origin(round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), round(granted, 4), foreign, arguments)
 
 
 def _weigh(unreasoned: float, arguments: list[Argument]) -> float:
