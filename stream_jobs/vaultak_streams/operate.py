@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
-from vaultak.control.partition import partition_of
+from vaultak.control.partition import partition_of, partitions_of
 from vaultak.errors import VaultakError
 from vaultak.kafka_clients import client_kwargs
 from vaultak.wire import (
@@ -28,6 +28,7 @@ from vaultak.wire import (
     format_ts,
     uuid7,
 )
+from vaultak.wire.commands import EVERY_AGENT
 
 COMMAND_LIFETIME_S = 300.0
 """How long a command may wait for its agent; an agent that starts later learns its state from `agent-state`."""
@@ -112,24 +113,16 @@ async def _clients(settings: Settings) -> AsyncIterator[tuple[AIOKafkaProducer, 
 
 
 async def _seek_to_end(consumer: AIOKafkaConsumer, topic: str, agent_id: str) -> None:
-    if agent_id == "*":
-        await consumer._client.force_metadata_update()
-    partitions = consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)
-    wanted = partitions if agent_id == "*" else {partition_of(agent_id, len(partitions))}
-    assigned = [TopicPartition(topic, p) for p in sorted(wanted)]
+    try:
+        partitions = await partitions_of(consumer, topic)
+    except LookupError as e:
+        raise BrokerUnavailableError(f"{e}; run `vaultak up` or create the topics first") from None
+    wanted = partitions if agent_id == EVERY_AGENT else {partition_of(agent_id, len(partitions))}
+    assigned = [TopicPartition(topic, partition) for partition in sorted(wanted)]
     consumer.assign(assigned)
     await consumer.seek_to_end(*assigned)
     for partition in assigned:
         await consumer.position(partition)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    for _ in range(20):
-        await consumer.topics()
-        if found := consumer.partitions_for_topic(topic):
-            return set(found)
-        await asyncio.sleep(0.1)
-    raise BrokerUnavailableError(f"the broker has no topic `{topic}`; run `vaultak up` or create the topics first")
 
 
 async def _publish(producer: AIOKafkaProducer, settings: Settings, command: Command) -> None:

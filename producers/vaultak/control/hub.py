@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vaultak.config import Settings
-from vaultak.control.partition import partition_of
+from vaultak.control.partition import partition_of, partitions_of
 from vaultak.wire import DecodeError, decode_command, decode_state
 from vaultak.wire.commands import EVERY_AGENT
 
@@ -142,12 +142,7 @@ class Hub:
     async def _take_up(self, consumer: AIOKafkaConsumer, fresh: list[ControlListener]) -> None:
         """Follow the partitions of new listeners too, then tell them their stored state."""
         followed = set(consumer.assignment())
-        wanted = {
-            partition
-            for listener in fresh
-            for key in (listener.agent_id, EVERY_AGENT)
-            if (partition := await self._partition(consumer, self._settings.topics.control, key)) is not None
-        }
+        wanted = await _partitions_for(consumer, self._settings.topics.control, fresh)
         if new := wanted - followed:
             positions = {partition: await consumer.position(partition) for partition in followed}
             consumer.assign(sorted(followed | wanted))
@@ -160,26 +155,13 @@ class Hub:
         for listener in fresh:
             listener.ready()
 
-    async def _partition(self, consumer: AIOKafkaConsumer, topic: str, key: str) -> TopicPartition | None:
-        from aiokafka import TopicPartition
-
-        partitions = consumer.partitions_for_topic(topic)
-        if not partitions:
-            await consumer.topics()
-            partitions = consumer.partitions_for_topic(topic)
-        if not partitions:
-            raise LookupError(f"the broker has no topic `{topic}`")
-        return TopicPartition(topic, partition_of(key, len(partitions)))
-
     async def _tell_states(self, fresh: list[ControlListener]) -> None:
         """Read the compacted state partitions from their beginning to their end."""
         consumer = self._consumer()
         try:
             await consumer.start()
             topic = self._settings.topics.agent_state
-            keys = {key for listener in fresh for key in (listener.agent_id, EVERY_AGENT)}
-            found = [await self._partition(consumer, topic, key) for key in sorted(keys)]
-            partitions = sorted({partition for partition in found if partition is not None})
+            partitions = sorted(await _partitions_for(consumer, topic, fresh))
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
@@ -213,6 +195,17 @@ class Hub:
             self._complained_at = time.monotonic()
             servers = self._settings.bootstrap_servers
             log.warning("no commands reach this process: %s: %s: %s", servers, type(error).__name__, error)
+
+
+async def _partitions_for(
+    consumer: AIOKafkaConsumer, topic: str, listeners: list[ControlListener]
+) -> set[TopicPartition]:
+    """Where messages to these agents, and to all, are."""
+    from aiokafka import TopicPartition
+
+    count = len(await partitions_of(consumer, topic))
+    keys = {key for listener in listeners for key in (listener.agent_id, EVERY_AGENT)}
+    return {TopicPartition(topic, partition_of(key, count)) for key in keys}
 
 
 async def _at_end(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
