@@ -38,21 +38,26 @@ class Spool:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._position = _map(directory / "position", _POSITION.size)
-        except OSError:
+            self._take_up()
+        except (OSError, ValueError):
             os.close(self._lock_fd)
             raise
-        self.read_segment, self.read_offset = self._delivered()
+
+    def _take_up(self) -> None:
+        """Go on where the last owner stopped. A position that cannot be is a corrupt one: all is delivered again."""
         self._segments: dict[int, mmap.mmap] = {}
-        numbers = sorted(int(p.stem) for p in directory.glob("*.seg") if p.stem.isdigit())
-        self._last = numbers[-1] if numbers else self.read_segment
-        self._first = min(numbers[0] if numbers else self._last, self.read_segment)
+        numbers = sorted(int(p.stem) for p in self.directory.glob("*.seg") if p.stem.isascii() and p.stem.isdigit())
+        if numbers and numbers[-1] - numbers[0] >= len(numbers):
+            raise ValueError(f"segments are missing in `{self.directory}`")
+        self._first, self._last = (numbers[0], numbers[-1]) if numbers else (0, 0)
         self._write_offset = self._end_of(self._last) if numbers else 0
+        number, offset = _POSITION.unpack_from(self._position)
+        known = self._first <= number <= self._last and offset <= SEGMENT_BYTES
+        self.read_segment, self.read_offset = (int(number), int(offset)) if known else (self._first, 0)
+        if self.read_segment == self._last:
+            self._write_offset = max(self._write_offset, self.read_offset)
         self.skipped = 0
         """Frames that were whole but did not decode."""
-
-    def _delivered(self) -> tuple[int, int]:
-        number, offset = _POSITION.unpack_from(self._position)
-        return int(number), int(offset)
 
     def _end_of(self, number: int) -> int:
         return max((end for _, end in read_frames(memoryview(self._segment(number)), 0)), default=0)
