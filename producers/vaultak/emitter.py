@@ -89,7 +89,7 @@ class Emitter:
         text, size, digest, cut = self._payload(payload)
         head = b'"action_id":"%b","action_type":"%b","agent_id":%b%b' % (
             action_id.encode(),
-            action_type.value.encode(),
+            action_type.encode(),
             self._agent_json,
             _member(b"assurance", assurance),
         )
@@ -126,14 +126,12 @@ class Emitter:
             b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms))),
             _member(b"error", self._text(error)[0]) if error else b"",
         )
-        last = b',"status":"%b"' % status.value.encode()
-        return self._send(
-            _OUTCOME, f"{action_id}:{status.value}", session_id, now_s, head, b'"kind":"outcome"', b"", last
-        )
+        last = b',"status":"%b"' % status.encode()
+        return self._send(_OUTCOME, f"{action_id}:{status}", session_id, now_s, head, b'"kind":"outcome"', b"", last)
 
     def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> str:
         head = b'"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
-        last = b',"source":"%b"' % source.value.encode()
+        last = b',"source":"%b"' % source.encode()
         return self._send(_CONTEXT, context_id, session_id, now_s, head, b'"kind":"context"', b"", last)
 
     def _send(

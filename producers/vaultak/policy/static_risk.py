@@ -91,11 +91,26 @@ class StaticRiskModel:
 
     def __init__(self, tables: RiskTables | None = None) -> None:
         self._tables = tables or RiskTables()
-        self._classes = [(value, ResourceMatcher(patterns)) for value, patterns in self._tables.sensitivity]
+        classes = [(value, pattern) for value, patterns in self._tables.sensitivity for pattern in patterns]
+        self._values = dict(reversed([(pattern, value) for value, pattern in classes]))
+        self._patterns = ResourceMatcher(pattern for _, pattern in classes)
+        self._assessed: dict[str, dict[str, StaticRisk]] = {}
         self._sensitivities: dict[str, float] = {}
         self._destructiveness: dict[str, float | None] = {}
 
     def assess(self, action_type: ActionType, resource: str) -> StaticRisk:
+        # By the text of the type: hashing an enum's member costs more than all else here.
+        known = self._assessed.get(resource)
+        if known is not None and (static := known.get(action_type._value_)) is not None:
+            return static
+        static = self._assess(action_type, resource)
+        if known is None:
+            _bound(self._assessed)
+            known = self._assessed[resource] = {}
+        known[action_type._value_] = static
+        return static
+
+    def _assess(self, action_type: ActionType, resource: str) -> StaticRisk:
         destructiveness = self.destructiveness(action_type, resource)
         sensitivity = self.sensitivity(resource)
         return StaticRisk(destructiveness, sensitivity, round(destructiveness * (0.4 + 0.6 * sensitivity), 4))
@@ -119,10 +134,9 @@ class StaticRiskModel:
     def sensitivity(self, resource: str) -> float:
         if resource not in self._sensitivities:
             _bound(self._sensitivities)
-            self._sensitivities[resource] = next(
-                (value for value, matcher in self._classes if matcher.match(resource) is not None),
-                self._tables.default_sensitivity,
-            )
+            pattern = self._patterns.match(resource)
+            value = self._tables.default_sensitivity if pattern is None else self._values[pattern]
+            self._sensitivities[resource] = value
         return self._sensitivities[resource]
 
 

@@ -12,12 +12,18 @@ _DRAWN_AHEAD = 64
 
 def _format(ms: int, tail: bytes) -> str:
     """Lay out 48 bits of time and 74 of `tail` (10 bytes) as RFC 9562 wants them."""
-    t, r = "%012x" % (ms & 0xFFFFFFFFFFFF), tail.hex()
-    return "-".join((t[:8], t[8:], "7" + r[:3], _HEX_VARIANT[tail[9] & 3] + r[3:6], r[6:18]))
+    t = f"{ms & 0xFFFFFFFFFFFF:012x}"
+    return f"{t[:8]}-{t[8:]}-{_tail(tail)}"
 
 
-_tails: list[bytes] = []
-"""Random bytes drawn ahead, 10 for each id: one system call serves many. Never shared with a forked child."""
+def _tail(random: bytes) -> str:
+    """The part of an id behind its time."""
+    r = random.hex()
+    return f"7{r[:3]}-{_HEX_VARIANT[random[9] & 3]}{r[3:6]}-{r[6:18]}"
+
+
+_tails: list[str] = []
+"""Random parts drawn ahead: one system call serves many. Never shared with a forked child."""
 
 
 def uuid7() -> str:
@@ -25,10 +31,17 @@ def uuid7() -> str:
     try:
         tail = _tails.pop()
     except IndexError:
-        drawn = os.urandom(10 * _DRAWN_AHEAD)
-        tail = drawn[:10]
-        _tails.extend(drawn[i : i + 10] for i in range(10, len(drawn), 10))
-    return _format(time.time_ns() // 1_000_000, tail)
+        tail = _draw()
+    t = "%012x" % (time.time_ns() // 1_000_000)
+    return f"{t[:8]}-{t[8:]}-{tail}"
+
+
+def _draw() -> str:
+    """One random part of an id; more are left for the next ones."""
+    drawn = os.urandom(10 * _DRAWN_AHEAD)
+    texts = [_tail(drawn[i : i + 10]) for i in range(0, len(drawn), 10)]
+    _tails.extend(texts[1:])
+    return texts[0]
 
 
 def derived_uuid7(ts_us: int, *parts: str) -> str:
