@@ -86,7 +86,7 @@ class RiskEngine:
         return None
 
     def _measure_action(self, action: Action, ts_us: int, profile: AgentProfile) -> _Measured:
-        seen, origin = encounter(profile, action, ts_us)
+        action, seen, origin = encounter(profile, action, ts_us)
         static = static_of(action)
         known = profile.events
         if not profile.ready:

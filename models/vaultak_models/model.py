@@ -7,10 +7,11 @@ import io
 import os
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vaultak_models.features import FEATURE_SET, FEATURES
 from vaultak_models.forest import Floats, Forest
@@ -113,10 +114,12 @@ def _check_table(knots: Floats, exceedance: Floats) -> None:
 
 def _dump(model: RiskModel) -> bytes:
     forest = model.forest
-    arrays = (forest.feature, forest.threshold, forest.path, *model[2:])
+    tables = (model.knots, model.exceedance, model.tail_knots, model.tail_exceedance)
+    arrays: list[NDArray[Any]] = [forest.feature, forest.threshold, forest.path, *tables]
+    arrays.append(np.array([forest.depth, forest.samples]))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, array in (*zip(_ARRAYS, arrays, strict=True), ("shape", np.array([forest.depth, forest.samples]))):
+        for name, array in zip((*_ARRAYS, "shape"), arrays, strict=True):
             entry = io.BytesIO()
             np.save(entry, array, allow_pickle=False)
             # A fixed date: the same model is the same file.

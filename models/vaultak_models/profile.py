@@ -19,11 +19,11 @@ READY_AFTER = 30
 
 MATURE_AFTER = 300
 
-MAX_KINDS = 128
-MAX_TRANSITIONS = 256
-MAX_RESOURCES = 512
-MAX_GROUPS = 128
-MAX_FIELDS = 256
+MAX_KINDS = 64
+MAX_TRANSITIONS = 160
+MAX_RESOURCES = 384
+MAX_GROUPS = 64
+MAX_FIELDS = 160
 MAX_WAITING = 32
 MAX_ODD_SESSIONS = 4
 _HOUR_US = 3_600_000_000
@@ -41,7 +41,7 @@ WAIT_US = {Oddness.SOME: _HOUR_US, Oddness.MUCH: 7 * 24 * _HOUR_US}
 """A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 128 * 1024
 
 
 class Waiting(msgspec.Struct, array_like=True, frozen=True):
@@ -120,7 +120,7 @@ class AgentProfile(msgspec.Struct):
                 rate.learn(seen.ts_us, horizon_s)
             self.failures.add(self.recent_failures)
         else:
-            self.waiting.append(Waiting(seen, self.last_kind, seen.ts_us + WAIT_US[oddness]))
+            self.waiting.append(Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness]))
             del self.waiting[:-MAX_WAITING]
         self.last_kind = seen.kind
         self.recent_failures *= 1.0 - FAILURE_WEIGHT
@@ -162,7 +162,7 @@ class AgentProfile(msgspec.Struct):
     @classmethod
     def from_bytes(cls, data: bytes) -> AgentProfile:
         """The inverse of `to_bytes`. Raises `ValueError` for bytes that are not a profile of this version."""
-        if len(data) > 4 * MAX_BYTES:
+        if len(data) > MAX_BYTES:
             raise ValueError(f"a profile of {len(data)} bytes")
         try:
             profile = _decoder.decode(data)

@@ -11,14 +11,15 @@ import msgspec
 from vaultak.policy.static_risk import DEFAULT_MODEL, VERBS, StaticRisk
 from vaultak.wire import Action, ActionType
 
-MAX_FIELDS = 32
+MAX_NAME = 64
+MAX_FIELDS = 8
 _STATEMENTS = frozenset({ActionType.DATABASE_QUERY, ActionType.DATABASE_WRITE})
 _SIZE_SAMPLE = 65_536
 
 _encode = msgspec.json.encode
 
 
-class Sighting(msgspec.Struct, frozen=True):
+class Sighting(msgspec.Struct, frozen=True, array_like=True):
     """`kind`: what is done with what sort of thing (`tool_call tool:send_mail`, `file_read *.log`)."""
 
     kind: str
@@ -46,9 +47,9 @@ def sight(action: Action, ts_us: int) -> Sighting:
         kind=f"{action.action_type.value} {_sort_of(action.resource, group)}",
         resource=action.resource,
         resource_id=digest(action.resource),
-        group=group,
+        group=_clip(group),
         log_size=math.log1p(_size(action)),
-        fields=tuple(sorted(str(name)[:64] for name in list(action.payload)[:MAX_FIELDS])),
+        fields=tuple(sorted(str(name)[:24] for name in list(action.payload)[:MAX_FIELDS])),
         hour=(ts_us // 3_600_000_000) % 24,
         ts_us=ts_us,
         destructiveness=static.destructiveness,
@@ -66,6 +67,11 @@ def static_of(action: Action) -> StaticRisk:
     if verb <= static.destructiveness:
         return static
     return StaticRisk(verb, static.sensitivity, round(verb * (0.4 + 0.6 * static.sensitivity), 4))
+
+
+def _clip(name: str) -> str:
+    """A name short enough to keep, and still its own."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 13]}~{digest(name)}"
 
 
 def digest(text: str) -> str:
@@ -94,7 +100,7 @@ def _sort_of(resource: str, group: str) -> str:
         name = resource.rpartition("/")[2]
         return f"*.{name.rpartition('.')[2][:16]}" if "." in name else "*"
     if resource.startswith("tool:"):
-        return resource[:128]
+        return _clip(resource)
     return group.partition("://")[0][:64] if "://" in group else resource.partition(":")[0][:64]
 
 

@@ -39,7 +39,7 @@ def feature_rows(seed: int, agents: int, actions: int) -> Floats:
 
 
 def _measure(profile: AgentProfile, action: Action, ts_us: int, rows: list[list[float]]) -> None:
-    seen, _ = encounter(profile, action, ts_us)
+    _, seen, _ = encounter(profile, action, ts_us)
     oddness = Oddness.NONE
     if profile.ready:
         rows.append([feature.measure(profile, seen) for feature in FEATURES])

@@ -32,7 +32,7 @@ def reporter(n: int = 120) -> Iterator[Act]:
         yield "message_send", "https://chat.example/reports", {"text": "the figures of today" + "." * (i % 40)}
 
 
-def helper(n: int = 160) -> Iterator[Act]:
+def helper(n: int = 280) -> Iterator[Act]:
     """Calls a few tools."""
     for i in range(n // 4):
         yield "tool_call", "tool:get_user", {"user_id": f"u{i % 9}"}
@@ -64,7 +64,7 @@ CASES = [
     Case("runs a shell", reporter, 5.0, [("process_spawn", "/bin/sh", {"argv": ["sh", "-c", "id"]})], 1),
     Case("opens permissions", archiver, 2.0, [("permission_change", "/data/archive", {"mode": "0777"})], 1),
     Case("writes in a burst", helper, 30.0,
-         [("tool_call", "tool:update_ticket", {"ticket_id": f"t{i}", "note": "x"}) for i in range(100)], 60, 0.05),
+         [("tool_call", "tool:update_ticket", {"ticket_id": f"t{i}", "note": "x"}) for i in range(100)], 80, 0.05),
     Case("uses the tools of another", helper, 30.0,
          [("tool_call", "tool:transfer_funds", {"to": "x", "amount": 9}), ("tool_call", "tool:delete_user", {"id": 1})], 1),
     Case("a new file in a known directory", archiver, 0.04, [("file_read", "/data/logs/db.log", {})], 0),

@@ -8,7 +8,7 @@ from vaultak.wire import Action
 from vaultak_models.provenance.known import Known, place_of
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import Trace
-from vaultak_models.provenance.tokens import leaves, name_of
+from vaultak_models.provenance.tokens import leaves, name_of, token_id
 from vaultak_models.provenance.verbs import asking_for, verb_of
 
 HARMLESS, EFFECTFUL = 0.15, 0.4
@@ -62,7 +62,7 @@ def trace_origin(action: Action, destructiveness: float, trace: Trace, requests:
     if effect == 0.0 or not trace.request:
         return Origin(0.0, 1.0, 0.0, None, _arguments(action, trace, known))
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
-    reason = 1.0 - familiar * (1.0 - _reason(action.resource[:128], trace, requests))
+    reason = 1.0 - familiar * (1.0 - _reason(action.resource, trace, requests))
     arguments = _arguments(action, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
@@ -84,11 +84,11 @@ def _weigh(unreasoned: float, arguments: list[Argument]) -> float:
     return (0.6 if anchored else 0.68) * unreasoned
 
 
-def _reason(kind: str, trace: Trace, requests: Requests) -> float:
+def _reason(resource: str, trace: Trace, requests: Requests) -> float:
     """From requests like this one, and from whether its words ask for what the tool's name says."""
     weights = requests.weights(trace.request)
-    share, evidence = requests.plausibility(weights, kind)
-    asking = asking_for(kind)
+    share, evidence = requests.plausibility(weights, token_id(resource))
+    asking = asking_for(resource)
     words = 0.5 if not asking else float(any(word in trace.request for word in asking))
     usual = min(1.0, share / SOME_REASON)
     return (evidence * usual + LEXICAL * words) / (evidence + LEXICAL)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-MAX_PAST = 64
+MAX_PAST = 48
 MAX_WORDS = 40
-MAX_KINDS = 24
+MAX_KINDS = 16
 SHARPNESS = 3.0
 """How much more a very similar request says than a vaguely similar one."""
 PRIOR = 0.02
@@ -22,7 +22,7 @@ class Past(msgspec.Struct, array_like=True):
     words: list[int]
     """Tokens, at most `MAX_WORDS`, rising."""
     sessions: int = 0
-    kinds: dict[str, int] = {}
+    kinds: dict[int, int] = {}
     """In how many sessions each kind of action was used."""
 
 
@@ -31,7 +31,7 @@ class Requests(msgspec.Struct, array_like=True):
 
     past: list[Past] = []
 
-    def learn(self, request: Iterable[int], kinds: Iterable[str]) -> None:
+    def learn(self, request: Iterable[int], kinds: Iterable[int]) -> None:
         """A session is over: its request and the kinds of action that it took."""
         words = sorted(set(request))[:MAX_WORDS]
         if not words:
@@ -70,7 +70,7 @@ class Requests(msgspec.Struct, array_like=True):
             result.append((shared / union) ** SHARPNESS if union > 0 else 0.0)
         return result
 
-    def plausibility(self, weights: list[float], kind: str) -> tuple[float, float]:
+    def plausibility(self, weights: list[float], kind: int) -> tuple[float, float]:
         """(The share of sessions with such a request that use this kind, the weight of the evidence)."""
         used = every = 0.0
         for past, weight in zip(self.past, weights, strict=True):

@@ -8,8 +8,8 @@ from vaultak_models.provenance.tokens import tokens
 
 MAX_SESSIONS = 4
 MAX_REQUEST = 256
-MAX_SAID = 900
-MAX_USED = 256
+MAX_SAID = 700
+MAX_USED = 192
 MAX_KINDS = 32
 OUTPUTS = 24
 """Outputs told apart; later ones count as the last."""
@@ -24,7 +24,7 @@ class Trace(msgspec.Struct, array_like=True):
     """Tokens of outputs: a bit for each output that said it."""
     used: dict[int, int] = {}
     """Tokens of the arguments of earlier actions."""
-    kinds: dict[str, int] = {}
+    kinds: dict[int, int] = {}
     """How often each kind of action came."""
     outputs: int = 0
 
@@ -48,7 +48,7 @@ class Trace(msgspec.Struct, array_like=True):
         """Whether anyone said this before: a request, an output, or an earlier action."""
         return token in self.request or token in self.said or token in self.used
 
-    def use(self, kind: str, arguments: list[int]) -> None:
+    def use(self, kind: int, arguments: list[int]) -> None:
         if kind in self.kinds or len(self.kinds) < MAX_KINDS:
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
         for token in arguments:

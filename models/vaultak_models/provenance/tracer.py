@@ -9,7 +9,7 @@ from vaultak_models.provenance.known import Known, place_of
 from vaultak_models.provenance.origin import Origin, trace_origin
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
-from vaultak_models.provenance.tokens import leaves, name_of
+from vaultak_models.provenance.tokens import leaves, name_of, token_id
 
 SUSPECT = 0.6
 """A session with an action of this provenance says nothing of what its request gives reason for, lest an attack that
@@ -37,7 +37,7 @@ class Tracer(msgspec.Struct, array_like=True):
     def judge(self, action: Action, destructiveness: float) -> Origin:
         """Where an action came from; it is part of the session from then on."""
         session = self._session(action.session_id)
-        kind = action.resource[:128]
+        kind = token_id(action.resource)
         origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
         learning = self.requests.sessions < LEARNING_SESSIONS
         session.suspect = session.suspect or (origin.provenance >= SUSPECT and not learning)
@@ -55,8 +55,8 @@ class Tracer(msgspec.Struct, array_like=True):
         for member, value in leaves(action.payload):
             names, _ = name_of(value)
             if names and not any(trace.named(token) for token in names):
-                fresh[member[:64]] = None
-        return tuple(fresh), trace.kinds.get(action.resource[:128], 0)
+                fresh[member[:24].encode(errors="replace").decode()] = None
+        return tuple(fresh)[:8], trace.kinds.get(token_id(action.resource), 0)
 
     def hear(self, outcome: Outcome) -> None:
         self._session(outcome.session_id).trace.hear(outcome.content or outcome.error)
@@ -65,6 +65,7 @@ class Tracer(msgspec.Struct, array_like=True):
         self._session(context.session_id).trace.ask(context.content)
 
     def _session(self, session_id: str) -> Session:
+        session_id = session_id.encode(errors="replace").decode()
         session = self.sessions.pop(session_id, None)
         if session is None:
             session = Session()
