@@ -32,7 +32,9 @@ def eval_dir() -> Path | None:
 def sets(directory: Path) -> dict[str, Path]:
     """The recorded sets by name, each as the common start of its files' names."""
     suffix = ".labels.json"
-    return {p.name.removesuffix(suffix): Path(str(p).removesuffix(suffix)) for p in sorted(directory.glob(f"*/*{suffix}"))}
+    return {
+        p.name.removesuffix(suffix): Path(str(p).removesuffix(suffix)) for p in sorted(directory.glob(f"*/*{suffix}"))
+    }
 
 
 def events(path: Path) -> list[tuple[Event, int]]:
@@ -79,8 +81,6 @@ def main(names: list[str]) -> int:
             say(f"\n## {name}")
             say(score(directory, base, judge(base, engine)))
     return 0
-
-
 
 
 if __name__ == "__main__":

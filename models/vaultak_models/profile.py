@@ -41,6 +41,8 @@ WAIT_US = {Oddness.SOME: _HOUR_US, Oddness.MUCH: 7 * 24 * _HOUR_US}
 """A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
+LARGEST = 1e18
+"""Beyond any count, size or time in microseconds."""
 MAX_BYTES = 128 * 1024
 
 
@@ -120,7 +122,9 @@ class AgentProfile(msgspec.Struct):
                 rate.learn(seen.ts_us, horizon_s)
             self.failures.add(self.recent_failures)
         else:
-            self.waiting.append(Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness]))
+            self.waiting.append(
+                Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness])
+            )
             del self.waiting[:-MAX_WAITING]
         self.last_kind = seen.kind
         self.recent_failures *= 1.0 - FAILURE_WEIGHT
@@ -170,8 +174,21 @@ class AgentProfile(msgspec.Struct):
             raise ValueError(f"not a profile: {e}") from None
         if profile.version != PROFILE_VERSION or len(profile.rates) != len(HORIZONS_S):
             raise ValueError(f"a profile of version {profile.version}, not {PROFILE_VERSION}")
+        _check(msgspec.to_builtins(profile))
         return profile
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AgentProfile)
+
+
+def _check(value: object) -> None:
+    """Raises `ValueError` for numbers that no profile comes to: they would spread to every figure."""
+    if isinstance(value, dict):
+        _check(list(value))
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check(item)
+    elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        raise ValueError(f"a profile with the number {value!r}"[:80])

@@ -101,7 +101,7 @@ def _step(rng: random.Random) -> Step:
         (
             (ActionType.FILE_READ, f"/srv/{stem}/{other}-{{}}.{suffix}"),
             (ActionType.FILE_WRITE, f"/srv/{stem}/{other}-{{}}.{suffix}"),
-            (ActionType.FILE_DELETE, f"/tmp/{stem}/{other}-{{}}.{suffix}"),
+            (ActionType.FILE_DELETE, f"/srv/spool/{stem}/{other}-{{}}.{suffix}"),
             (ActionType.NETWORK_REQUEST, f"https://{stem}.example/{other}/{{}}"),
             (ActionType.DATABASE_QUERY, f"db://main/{stem}"),
             (ActionType.DATABASE_WRITE, f"db://main/{stem}"),

@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     manifest = model.save(
         options.output,
         made_by=f"python -m vaultak_models.train --simulated --seed {options.seed}",
-        trained_on=f"simulated fleets of {AGENTS} agents, {len(training):,} actions; calibrated on {len(calibration):,} "
+        trained_on=f"fleets of {AGENTS} agents, {len(training):,} actions; calibrated on {len(calibration):,} "
         "actions of other agents",
     )
     sys.stdout.write(f"{options.output}: {manifest.sha256[:12]}, {manifest.trained_on}\n")

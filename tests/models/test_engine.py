@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.acting import START_US, TS, Script, interleaved
+
+from models.acting import START_US, TS, Script, interleaved  # noqa: TID251 - the tests' own package
+from vaultak.wire import Action, ActionType, Context, Event, Outcome, OutcomeStatus
 from vaultak_models.engine import Assessment, RiskEngine
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import MAX_BYTES, AgentProfile
-
-from vaultak.wire import Action, ActionType, Context, Event, Outcome, OutcomeStatus
 
 ENGINE = RiskEngine(RiskModel.load())
 Timed = tuple[Event, int]
@@ -56,7 +57,7 @@ def test_neither_cuts_nor_restarts_nor_neighbours_change_anything(seed: int, cut
     profiles: dict[str, AgentProfile] = {}
     found: dict[str, list[Assessment | None]] = {"a": [], "b": []}
     edges = sorted({0, len(together), *(cut for cut in cuts if cut < len(together))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         part = together[start:end]
         for (event, _), assessment in zip(part, ENGINE.judge(part, profiles), strict=True):
             found[event.agent_id].append(assessment)
@@ -167,3 +168,11 @@ def _saved() -> bytes:
 
 
 _SAVED = _saved()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e300])
+def test_a_profile_with_impossible_numbers_is_refused(number: float) -> None:
+    profile = AgentProfile()
+    profile.rates[0].count = number
+    with pytest.raises(ValueError):
+        AgentProfile.from_bytes(profile.to_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vaultak_models.forest import Forest, compile_forest
 
 ensemble = pytest.importorskip("sklearn.ensemble")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from models.acting import Script
+from models.acting import Script  # noqa: TID251 - the tests' own package
 from vaultak_models.engine import RiskEngine
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile
@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("deletes customers", archiver, 0.04, [("file_delete", f"/data/customers/{i:03}.json", {}) for i in range(5)], 3),
+    Case("deletes customers", archiver, 0.04, [("file_delete", f"/data/customers/{i}.json", {}) for i in range(5)], 3),
     Case("deletes its logs", archiver, 0.04, [("file_delete", f"/data/logs/app-{i:03}.log", {}) for i in range(9)], 9),
     Case("reads a private key", archiver, 2.0, [("file_read", "/root/.ssh/id_ed25519", {})], 1),
     Case("reads credentials", archiver, 2.0, [("file_read", "/home/u/.aws/credentials", {})], 1),
@@ -66,7 +66,7 @@ CASES = [
     Case("writes in a burst", helper, 30.0,
          [("tool_call", "tool:update_ticket", {"ticket_id": f"t{i}", "note": "x"}) for i in range(100)], 80, 0.05),
     Case("uses the tools of another", helper, 30.0,
-         [("tool_call", "tool:transfer_funds", {"to": "x", "amount": 9}), ("tool_call", "tool:delete_user", {"id": 1})], 1),
+         [("tool_call", "tool:transfer_funds", {"to": "x"}), ("tool_call", "tool:delete_user", {"id": 1})], 1),
     Case("a new file in a known directory", archiver, 0.04, [("file_read", "/data/logs/db.log", {})], 0),
     Case("a new name in a known directory", helper, 30.0, [("tool_call", "tool:get_user", {"user_id": "u-new"})], 0),
     Case("grows slowly", archiver, 2.0,

@@ -16,14 +16,14 @@ class Moments(msgspec.Struct, array_like=True):
 
     def add(self, value: float) -> None:
         self.n += 1
-        weight = max(1.0 / self.n, FLOOR)
+        weight = max(1.0 / max(self.n, 1), FLOOR)
         delta = value - self.mean
         self.mean += weight * delta
         self.var = (1.0 - weight) * (self.var + weight * delta * delta)
 
     def z(self, value: float, least_deviation: float) -> float:
         """Standard deviations above the mean (negative: below); a spread under `least_deviation` counts as that."""
-        return (value - self.mean) / max(math.sqrt(self.var), least_deviation)
+        return (value - self.mean) / max(math.sqrt(max(self.var, 0.0)), least_deviation)
 
 
 FLOOR = 1 / 500

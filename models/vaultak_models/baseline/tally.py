@@ -18,7 +18,7 @@ def add(tally: Tally, name: str, limit: int, amount: float = 1.0) -> None:
 
 def surprise(tally: Tally, name: str, total: float, alternatives: int) -> float:
     """`-ln p` of `name`, with half a count for each of `alternatives` things that could come (Krichevsky-Trofimov)."""
-    return -math.log((tally.get(name, 0.0) + 0.5) / (total + 0.5 * max(2, alternatives)))
+    return -math.log((max(tally.get(name, 0.0), 0.0) + 0.5) / (max(total, 0.0) + 0.5 * max(2, alternatives)))
 
 
 def most(tally: Tally, n: int) -> Iterator[str]:

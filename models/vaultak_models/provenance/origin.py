@@ -67,7 +67,9 @@ def trace_origin(action: Action, destructiveness: float, trace: Trace, requests:
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
     granted = 0.0 if foreign is not None and foreign.told else reason
-    return Origin(round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), round(granted, 4), foreign, arguments)
+    return Origin(
+        round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), round(granted, 4), foreign, arguments
+    )
 
 
 def _weigh(unreasoned: float, arguments: list[Argument]) -> float:
