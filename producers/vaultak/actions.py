@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from vaultak import governor
@@ -50,7 +48,7 @@ def as_action(
 
     def remember(governed: governor.Governor, action_id: str, arguments: Any, keywords: Any) -> None:
         if undo is not None and governed.undo is not None:
-            compensation = functools.partial(_complete, undo, arguments, keywords)
+            compensation = functools.partial(undo, *arguments, **keywords)
             governed.undo.register(action_id, compensation, f"undo of {name}")
 
     def call(*arguments: Any, **keywords: Any) -> Any:
@@ -83,18 +81,6 @@ def as_action(
 
     wrapper = call_async if inspect.iscoroutinefunction(function) else call
     return cast(F, functools.wraps(function)(wrapper))
-
-
-def _complete(undo: Callable[..., object], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> object:
-    """Call a compensation; a coroutine is run to its end on an event loop of its own.
-
-    In a thread of its own too: whoever rolls back may be running a loop already.
-    """
-    result = undo(*arguments, **keywords)
-    if not inspect.iscoroutine(result):
-        return result
-    with ThreadPoolExecutor(1, "vaultak-undo") as pool:
-        return pool.submit(asyncio.run, result).result()
 
 
 def _fill(template: str, arguments: dict[str, Any]) -> str:

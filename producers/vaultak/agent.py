@@ -6,10 +6,8 @@ learns of it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from vaultak.emitter import Emitter
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict
+from vaultak.waiting import WaitingRoom
 from vaultak.wire import (
     AckResult,
     ActionType,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vaultak")
 
 _PASSES = (Decision.ALLOW, Decision.ALERT)
+_OVER = (OutcomeStatus.OK, OutcomeStatus.ERROR)
 _MAX_RESOURCES = 1024
 
 
@@ -90,10 +90,8 @@ class Agent:
         _LIVING.add(self)
 
     def _make_locks(self) -> None:
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._wakers: set[Callable[[], None]] = set()
-        self._waiting: dict[str, None] = {}
+        self._waiting = WaitingRoom()
+        self._lock = self._waiting.lock
 
     def after_fork_in_child(self) -> None:
         """Another thread may have held a lock, and whoever waited is not here."""
@@ -169,21 +167,15 @@ class Agent:
         agent have been paused anew by the time its thread wakes up, it goes on waiting.
         """
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            try:
-                if self._wait(action_id):
-                    return
-            finally:
-                self._waiting.pop(action_id, None)
+            if self._waiting.wait(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
+                return
             self._refuse(session_id, action_id, verdict)
 
     async def enforce_async(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
         """As `enforce`; a pause leaves the event loop free."""
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            try:
-                if await self._wait_async(action_id):
-                    return
-            finally:
-                self._waiting.pop(action_id, None)
+            if await self._waiting.wait_async(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
+                return
             self._refuse(session_id, action_id, verdict)
 
     def _open(self, session_id: str, action_id: str, verdict: LocalVerdict) -> bool:
@@ -191,11 +183,11 @@ class Agent:
         why = "; ".join(verdict.reasons) or verdict.decision
         match verdict.decision:
             case Decision.PAUSE:
-                with self._changed:
+                with self._lock:
                     # Paused by the agent's state, which has changed since: nothing is left to wait for.
                     if self._guard.state is AgentState.RUNNING and STATE_RULE not in verdict.rules:
                         self._set_state(AgentState.PAUSED, why)
-                    self._waiting[action_id] = None
+                    self._waiting.enter(action_id)
                 return True
             case Decision.KILL:
                 self._set_state(AgentState.KILLED, why)
@@ -233,46 +225,11 @@ class Agent:
             return ruling
         return True if self._guard.state is AgentState.RUNNING else None
 
-    def _wait(self, action_id: str) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._answer(action_id) is not None, self.pause_timeout_s)
-            return bool(self._answer(action_id))
-
-    async def _wait_async(self, action_id: str) -> bool:
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
-
-        with self._changed:
-            self._wakers.add(wake)
-        try:
-            async with asyncio.timeout(self.pause_timeout_s):
-                while self._answer(action_id) is None:
-                    await changed.wait()
-                    changed.clear()
-        except TimeoutError:
-            pass
-        finally:
-            with self._changed:
-                self._wakers.discard(wake)
-        return bool(self._answer(action_id))
-
     def _set_state(self, state: AgentState, reason: str) -> None:
-        with self._changed:
+        with self._lock:
             if self._guard.state is not AgentState.KILLED:
                 self._guard.set_state(state, reason)
-            self._announce()
-
-    def _announce(self) -> None:
-        """Wake everyone who waits for a change; the lock is held."""
-        self._changed.notify_all()
-        for wake in tuple(self._wakers):
-            try:
-                wake()
-            except RuntimeError:  # its loop is closed
-                self._wakers.discard(wake)
+            self._waiting.announce()
 
     # -- orders ------------------------------------------------------------------------------------------------
 
@@ -289,24 +246,24 @@ class Agent:
 
     def learn(self, record: StateRecord) -> None:
         """Take over the state found at start; a newer command wins."""
-        with self._changed:
+        with self._lock:
             if record.epoch > self._guard.epoch:
                 self._guard.epoch = record.epoch
                 self._guard.set_state(record.state, record.command.reason)
-                self._announce()
+                self._waiting.announce()
 
     def _obey_state(self, command: CommandType, epoch: int, reason: str) -> tuple[AckResult, str]:
-        with self._changed:
+        with self._lock:
             if not self._guard.command(command, epoch, reason):
                 return AckResult.IGNORED, f"epoch {epoch} is not newer than {self._guard.epoch}"
-            self._announce()
+            self._waiting.announce()
             return AckResult.APPLIED, str(self._guard.state)
 
     def _obey_ruling(self, action_id: str, *, allow: bool) -> tuple[AckResult, str]:
-        with self._changed:
-            waits = action_id in self._waiting
+        with self._lock:
+            waits = action_id in self._waiting.action_ids
             self._guard.rule(action_id, allow=allow)
-            self._announce()
+            self._waiting.announce()
         return (AckResult.APPLIED, "") if waits else (AckResult.IGNORED, "no such action waits here")
 
     def _obey_rollback(self, action_id: str) -> tuple[AckResult, str]:
@@ -321,19 +278,19 @@ class Agent:
 
     def approve(self, action_id: str | None) -> None:
         """Let one waiting action run, or with `None` all of them and the agent with them."""
-        with self._changed:
+        with self._lock:
             if action_id is not None:
                 self._guard.rule(action_id, allow=True)
             elif self._guard.state is AgentState.PAUSED:
                 self._guard.set_state(AgentState.RUNNING)
-            self._announce()
+            self._waiting.announce()
 
     def deny(self, action_id: str | None) -> None:
         """Refuse one waiting action, or all that wait now."""
-        with self._changed:
-            for waiting in [action_id] if action_id is not None else list(self._waiting):
+        with self._lock:
+            for waiting in [action_id] if action_id is not None else self._waiting.action_ids:
                 self._guard.rule(waiting, allow=False)
-            self._announce()
+            self._waiting.announce()
 
     # -- what came of it ---------------------------------------------------------------------------------------
 
@@ -349,11 +306,11 @@ class Agent:
     ) -> None:
         """Record what came of an action. Never raises."""
         try:
-            if self.undo is not None:
-                self.undo.after(action_id)
             self.emitter.outcome(
                 action_id, session_id, time.time(), status, content=content, error=error, duration_ms=duration_ms
             )
+            if self.undo is not None and status in _OVER:
+                self.undo.after(action_id)
         except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
             self._not_recorded(f"the outcome of action {action_id}", e)
         self.trail.outcome(action_id, status, duration_ms, error)

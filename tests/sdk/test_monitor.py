@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -272,8 +273,8 @@ async def test_an_async_wait_times_out_is_denied_and_can_be_cancelled(make: Make
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    assert not m._agent._waiting
-    assert not m._agent._wakers
+    assert not m._agent._waiting.action_ids
+    assert not m._agent._waiting._wakers
 
 
 def test_an_action_paused_by_a_state_that_is_over_does_not_pause_the_agent_again(make: Make) -> None:
@@ -467,3 +468,79 @@ def test_a_check_is_fast_beside_what_it_guards(make: Make) -> None:
     for _ in range(1000):
         m.check("file_read", "/tmp/x", {"op": "open"})
     assert (time.perf_counter() - start) / 1000 < 0.001
+
+
+# -- undoing -------------------------------------------------------------------------------------------------------
+
+
+def test_compensations_run_last_first_outside_every_governor_and_are_on_record(
+    published: RecordingPublisher, tmp_path: Path
+) -> None:
+    settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path)})
+    undone: list[tuple[int, object]] = []
+    with Vaultak(publisher=published, settings=settings) as vt:
+
+        def restore(n: int) -> None:
+            undone.append((n, governor.current()))
+
+        async def restore_async(n: int) -> None:
+            await asyncio.sleep(0)
+            restore(n)
+
+        write = vt.action("database_write", undo=restore)(lambda n: n)
+        write_async = vt.action("database_write", undo=restore_async)(lambda n: n)
+        with vt.monitor("a", intercept=False) as m:
+            write(1)
+            write_async(2)
+            m._agent._set_state(AgentState.KILLED, "enough")
+            steps = m.rollback()
+    assert undone == [(2, None), (1, None)]
+    assert [step.status for step in steps] == ["reversed", "reversed"]
+    reversed_ids = [o.action_id for o in outcomes(published) if o.status is OutcomeStatus.REVERSED]
+    assert reversed_ids == [a.action_id for a in reversed(actions(published))]
+
+
+async def test_an_async_compensation_runs_though_a_loop_is_running(
+    published: RecordingPublisher, tmp_path: Path
+) -> None:
+    undone: list[int] = []
+    settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path)})
+    with Vaultak(publisher=published, settings=settings) as vt:
+
+        async def restore(n: int) -> None:
+            undone.append(n)
+
+        @vt.action("database_write", undo=restore)
+        async def write(n: int) -> None: ...
+
+        async with vt.monitor("a", intercept=False) as m:
+            await write(7)
+            m.rollback()
+    assert undone == [7]
+
+
+def test_the_rollback_mode_restores_files_and_pauses_the_agent(published: RecordingPublisher, tmp_path: Path) -> None:
+    report = tmp_path / "report.txt"
+    report.write_text("before")
+    settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path / "data")})
+    with Vaultak(publisher=published, settings=settings, blocked_resources=["*.env"], mode="rollback") as vt:
+        with vt.monitor("a") as m:
+            report.write_text("spoilt")
+            with pytest.raises(ActionBlockedError):
+                (tmp_path / ".env").write_text("x")
+        assert m.state is AgentState.PAUSED
+    assert report.read_text() == "before"
+    assert not (tmp_path / ".env").exists()
+    assert "reversed" in [o.status for o in outcomes(published)]
+
+
+def test_a_forked_child_keeps_an_undo_log_of_its_own(published: RecordingPublisher, tmp_path: Path) -> None:
+    settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path / "data")})
+    with Vaultak(publisher=published, settings=settings) as vt:
+        m = vt.monitor("a", intercept=False)
+        log = m.undo
+        if (pid := os.fork()) == 0:
+            m.check("custom", "tool:child")
+            os._exit(0 if m.undo is not None and m.undo is not log else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert m.undo is log
