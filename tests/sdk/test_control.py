@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +176,42 @@ async def test_commands_arrive_after_the_embedded_broker_came_back_empty(tmp_pat
         finally:
             vt.close()
             second.stop()
+
+
+async def test_a_forked_child_hears_commands_too(vt: Vaultak, operator: Operator, tmp_path: Path) -> None:
+    m = explicit(vt, "a")
+    if (pid := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            m.check("custom", "tool:child")
+            (tmp_path / "listens").touch()
+            until(lambda: m.state is AgentState.KILLED)
+            vt.flush(5)
+            os._exit(0)
+        os._exit(1)
+    await asyncio.to_thread(until, (tmp_path / "listens").exists)
+    kill = await operator.order("a", "kill")
+    assert os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1]) == 0
+    await operator.acks(kill.command_id)
+    assert m.state is AgentState.KILLED
+
+
+async def test_a_rollback_that_takes_long_does_not_hold_up_a_kill(
+    broker: Broker, topics: Topics, tmp_path: Path, operator: Operator
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def restore() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    with Vaultak(settings=settings(tmp_path, broker.bootstrap_servers, topics), state_timeout_s=10) as vt:
+        act = vt.action("database_write", undo=restore)(lambda: None)
+        with explicit(vt, "a") as m:
+            act()
+        rollback = await operator.order("a", "rollback")
+        await asyncio.to_thread(until, begun.is_set)
+        kill = await operator.order("a", "kill")
+        await asyncio.to_thread(until, lambda: m.state is AgentState.KILLED)
+        go_on.set()
+        acks = await operator.acks(rollback.command_id, kill.command_id)
+        assert acks[rollback.command_id].detail == "1 reversed"
