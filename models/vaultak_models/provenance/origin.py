@@ -49,7 +49,7 @@ class Origin(msgspec.Struct, frozen=True):
     reason: float
     """How much reason the request gives for this kind of action."""
     granted: float
-    """`reason` where a request was heard and the action has an effect, else 0."""
+    """How much reason past sessions show that the request gives: without a past it grants nothing."""
     foreign: Argument | None
     """The argument that weighs most among those that only an output said."""
     arguments: list[Argument]
@@ -62,11 +62,12 @@ def trace_origin(action: Action, destructiveness: float, trace: Trace, requests:
     if effect == 0.0 or not trace.request:
         return Origin(0.0, 1.0, 0.0, None, _arguments(action, trace, known))
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
-    reason = 1.0 - familiar * (1.0 - _reason(action.resource, trace, requests))
+    found = _reason(action.resource, trace, requests)
+    reason = 1.0 - familiar * (1.0 - found)
     arguments = _arguments(action, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
-    granted = 0.0 if foreign is not None and foreign.told else reason
+    granted = 0.0 if foreign is not None and foreign.told else familiar * found
     return Origin(
         round(effect * _weigh(1.0 - reason, arguments), 4), round(reason, 4), round(granted, 4), foreign, arguments
     )
