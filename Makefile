@@ -38,7 +38,7 @@ check: setup  ## format, lint, strict types, import contracts
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 
 format: setup  ## put the code in its form
 	@$(BIN)/ruff format --quiet .

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultak import governor
@@ -18,7 +18,7 @@ from vaultak.audit import AuditTrail
 from vaultak.emitter import Emitter
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
-from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict
+from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
 from vaultak.waiting import WaitingRoom
 from vaultak.wire import (
     AckResult,
@@ -42,7 +42,6 @@ log = logging.getLogger("vaultak")
 
 _PASSES = (Decision.ALLOW, Decision.ALERT)
 _OVER = (OutcomeStatus.OK, OutcomeStatus.ERROR)
-_MAX_RESOURCES = 1024
 
 
 class Judged(NamedTuple):
@@ -51,13 +50,6 @@ class Judged(NamedTuple):
     action_id: str
     ts: str
     verdict: LocalVerdict
-
-
-def _texts(named: object) -> Sequence[str]:
-    """The further resources that a payload names."""
-    if not isinstance(named, list | tuple):
-        return ()
-    return [text for text in named[:_MAX_RESOURCES] if isinstance(text, str)]
 
 
 class Agent:
@@ -128,9 +120,8 @@ class Agent:
             self._begin_anew()
         now_s = time.time()
         action_id = uuid7()
-        named = dict.get(payload, "resources")
         with self._lock:
-            verdict = self._guard.judge(action_type, resource, now_s, _texts(named) if named else ())
+            verdict = self._guard.judge(action_type, resource, now_s, further_resources(payload))
         local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
         try:
             ts = self.emitter.action(
@@ -270,6 +261,9 @@ class Agent:
         """Reverse the action that the command names and what came after it; without one, the last actions."""
         if self.undo is None:
             return AckResult.FAILED, "this agent keeps no undo log"
+        if action_id and not self.trail.knows(action_id):
+            # Every replica gets the command: what this one did is none of its business.
+            return AckResult.IGNORED, "the action is not among this instance's recent ones"
         steps = self.rollback("", since=action_id)
         counts = {status: sum(s.status == status for s in steps) for status in ("reversed", "conflict", "unsupported")}
         return AckResult.APPLIED, ", ".join(

@@ -55,6 +55,9 @@ class AuditTrail:
             if action_id in self._actions:
                 self._outcomes[action_id] = (status, duration_ms, error)
 
+    def knows(self, action_id: str) -> bool:
+        return action_id in self._actions
+
     def session_of(self, action_id: str) -> str | None:
         known = self._actions.get(action_id)
         return known[1] if known else None

@@ -30,6 +30,7 @@ from vaultak.wire import (
 
 PAYLOAD_LIMIT_BYTES = 16 * 1024
 RESOURCE_LIMIT_CHARS = 8192
+REASON_LIMIT_CHARS = 1024
 _PREVIEW_BYTES = 7 * 1024  # quoted once more inside JSON, it may double
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -69,8 +70,8 @@ class Emitter:
         self._lock = threading.RLock()  # a signal handler may act while its thread emits
         self.instance = new_instance()
         self._instance_json = _canonical(self.instance)
-        self._seq = 0
-        self._previous = GENESIS_HASH.encode()
+        self._head = (0, GENESIS_HASH.encode())
+        """The next number and the hash it follows: one reference, so that both change at once."""
 
     def action(
         self,
@@ -95,7 +96,7 @@ class Emitter:
         )
         middle = b'"kind":"action"%b,"local":%b%b,"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b' % (
             b',"labels":' + _canonical(labels) if labels else b"",
-            _canonical(local),
+            _canonical(self._shown(local) if local.reasons else local),
             _member(b"parent_action_id", parent_action_id),
             text,
             size,
@@ -158,22 +159,29 @@ class Emitter:
             ("ce_time", ts_bytes),
             _CONTENT_TYPE,
         ]
+        tail = tail + b"," if tail else b""
         with self._lock:
-            value = _EVENT % (
-                head,
-                self._instance_json,
-                middle,
-                self._previous,
-                tail + b"," if tail else b"",
-                SCHEMA_VERSION,
-                self._seq,
-                session,
-                last,
-                ts_bytes,
-            )
-            digest = _sha256(value).hexdigest().encode()
-            self._seq += 1
-            self._previous = digest
+            while True:
+                before = self._head
+                seq, previous = before
+                value = _EVENT % (
+                    head,
+                    self._instance_json,
+                    middle,
+                    previous,
+                    tail,
+                    SCHEMA_VERSION,
+                    seq,
+                    session,
+                    last,
+                    ts_bytes,
+                )
+                digest = _sha256(value).hexdigest().encode()
+                after = (seq + 1, digest)
+                # A signal handler or a finalizer on this very thread may have emitted meanwhile: take the next number.
+                if self._head is before:
+                    self._head = after
+                    break
             # `hash` goes in last: its place does not matter, canonical JSON leaves it out
             self._publisher.emit(self._topic, self._key, b'%b,"hash":"%b"}' % (value[:-1], digest), headers)
         return ts
@@ -189,6 +197,11 @@ class Emitter:
             return text, len(text), digest, False
         preview = text[:_PREVIEW_BYTES].decode(errors="ignore")
         return _canonical({"preview": preview}), len(text), digest, True
+
+    def _shown(self, local: Local) -> Local:
+        """The verdict as it may leave the process: its reasons quote resources."""
+        reasons = tuple(self._redactor.text(reason)[:REASON_LIMIT_CHARS] for reason in local.reasons)
+        return Local(local.decision, local.risk, reasons, local.policy_version)
 
     def _text(self, text: str) -> tuple[str, bool]:
         """The redacted text, cut to the limit, and whether it was cut."""

@@ -104,8 +104,8 @@ def sink(
 
 def action(n: int, agent: str = "a") -> wire.Action:
     return wire.Action(
-        schema_version=1, agent_id=agent, session_id="s", ts=wire.format_ts(1_770_000_000 + n), action_id=f"{agent}-{n}",
-        action_type=wire.ActionType.TOOL_CALL, resource="tool:t", payload={"n": n},
+        schema_version=1, agent_id=agent, session_id="s", ts=wire.format_ts(1_770_000_000 + n),
+        action_id=f"{agent}-{n}", action_type=wire.ActionType.TOOL_CALL, resource="tool:t", payload={"n": n},
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     [
         (["fly"], "fly"),
         (["replay", "--input", "/nowhere.jsonl", "--output", "/tmp/v"], "/nowhere.jsonl"),
-        (["pause"], "AGENT"),
+        (["pause"], "agent"),
         (["audit", "query", "--min-risk", "7"], "--min-risk"),
         (["worker", "-n", "0"], "-n"),
         (["up", "--broker", "pigeon"], "pigeon"),

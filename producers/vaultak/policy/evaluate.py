@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,18 @@ from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskMode
 from vaultak.wire import SEVERITY, ActionType, Decision
 
 RATE_WINDOW_S = 60.0
+
+
+MAX_FURTHER_RESOURCES = 1024
+"""Of one action: what a payload names beyond them is not looked at."""
+
+
+def further_resources(payload: dict[str, Any]) -> Sequence[str]:
+    """What an action reaches beside its resource: `payload["resources"]`, as interceptors fill it in."""
+    named = dict.get(payload, "resources")
+    if not isinstance(named, list | tuple):
+        return ()
+    return [text for text in named[:MAX_FURTHER_RESOURCES] if isinstance(text, str)]
 
 
 class LocalVerdict(msgspec.Struct, frozen=True):
@@ -58,7 +71,7 @@ class CompiledPolicy:
             if (pattern := self._blocked.match(reached)) is not None:
                 found.append((self._limit_decision, "blocked_resources", f"`{reached}` matches blocked `{pattern}`"))
                 break
-        if self._allowed is not None and self._allowed.match(resource) is None:
+        if self._allowed is not None and not self._allowed.match_every_form(resource):
             found.append(
                 (self._limit_decision, "allowed_resources", f"`{resource}` is not among the allowed resources")
             )

@@ -4,10 +4,14 @@
 A pattern matches the whole resource, or, when it neither starts with `/` nor has a scheme (`tool:`, `db://`,
 `https://`), any tail of the resource that begins after a separator (`/`, `:`, `@`): `*.env` matches `/srv/app/.env`,
 `prod.*` matches `db://pg/prod.users` and `prod.internal:443`.
+
+A path with `.`, `..` or empty segments (`/tmp/../etc/passwd`, `https://host/open/../admin`) counts both as it is written
+and as it resolves: `match` wants either of them to match, `match_every_form` both.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +20,9 @@ import re2
 
 # No dots, though a scheme may have them: `example.com:*` is a host.
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*:")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*(?=/)", re.IGNORECASE)
+_DOTTED = re.compile(r"/\.{0,2}(?:/|$|[?#])")
+"""Cheap and generous: a hit says only that resolving may change something."""
 _CACHE_LIMIT = 4096
 
 
@@ -38,13 +45,35 @@ class ResourceMatcher:
         except KeyError:
             return self._look_up(resource)
 
+    def match_every_form(self, resource: str) -> bool:
+        """Whether the resource matches as it is written and as its path resolves: what is allowed has to."""
+        return self.match(resource) is not None and (
+            not _DOTTED.search(resource) or self.match(resolved(resource)) is not None
+        )
+
     def _look_up(self, resource: str) -> str | None:
-        hits = self._set.Match(resource)
+        hits = list(self._set.Match(resource) or ())
+        if _DOTTED.search(resource):
+            hits += self._set.Match(resolved(resource)) or ()
         found = self.patterns[min(hits)] if hits else None
         if len(self._cache) >= _CACHE_LIMIT:
             self._cache.clear()
         self._cache[resource] = found
         return found
+
+
+def resolved(resource: str) -> str:
+    """A path, or a URL's path, without `.`, `..` and empty segments; anything else as it is. Reads no file system."""
+    start = 0
+    if scheme := _URL.match(resource):
+        start = scheme.end()
+    elif not resource.startswith("/"):
+        return resource
+    end = len(resource) if not start else next((i for i in range(start, len(resource)) if resource[i] in "?#"), -1)
+    end = len(resource) if end < 0 else end
+    path = posixpath.normpath("/" + resource[start:end].lstrip("/"))
+    slash = "/" if resource[start:end].endswith("/") and path != "/" else ""
+    return f"{resource[:start]}{path}{slash}{resource[end:]}"
 
 
 def _compile(patterns: tuple[str, ...]) -> Any:

@@ -45,6 +45,7 @@ class JobApp(faust.App):  # type: ignore[misc]  # Faust ships no types
     tuning: Tuning
     inbox: Inbox
     actions_topic: str
+    output_topics: tuple[str, ...]
     job: StreamJob[Any]
 
     def _create_directories(self) -> None:
@@ -79,6 +80,8 @@ def make_app(
     app.inbox = Inbox()
     app.transport = Transport(app.conf.broker_consumer, app)
     topic = app.actions_topic = settings.topics.actions
+    names = settings.topics
+    app.output_topics = (names.verdicts, names.control, names.agent_state, names.incidents, names.dead_letter)
     app.job = StreamJob(
         pipeline,
         load_profile,

@@ -163,6 +163,12 @@ class Producer(driver.Producer):  # type: ignore[misc]  # Faust ships no types
     """Faust's producer over one of our making. Not idempotent: the embedded broker knows no such producer, and what
     a resend doubles is found by its id."""
 
+    async def on_start(self) -> None:
+        """Learn of the topics now: the first command would wait tens of milliseconds for it."""
+        await super().on_start()
+        for topic in self.app.output_topics:
+            await self._producer.partitions_for(topic)
+
     def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
         tuning: Tuning = self.app.tuning
         return aiokafka.AIOKafkaProducer(

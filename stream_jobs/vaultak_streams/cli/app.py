@@ -6,6 +6,7 @@ exit code 2 for a wrong call or configuration, 1 for what failed on the way.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -30,6 +31,7 @@ app.add_typer(audit.app, name="audit")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it has to say we say, in one line
     try:
         result = app(args=arguments, standalone_mode=False, prog_name="vaultak")
     except typer.Exit as e:

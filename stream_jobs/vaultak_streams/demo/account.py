@@ -67,11 +67,9 @@ def _tell_verdict(a: Account) -> None:
 def _tell_response(a: Account) -> None:
     say("[bold]4. The response[/]")
     say(f"   {a.emit_to_verdict_ms:6.0f} ms   from the action to its verdict")
-    say(
-        f"   {a.emit_to_applied_ms:6.0f} ms   from the action to the command applied in the agent: {a.response['detail']}"
-    )
-    say(f"   {a.removed} files had been removed by then; [green]{a.restored} of {a.restored + len(a.differing)} are there,"
-        " byte for byte[/]")  # fmt: skip
+    say(f"   {a.emit_to_applied_ms:6.0f} ms   from the action to the command applied: {a.response['detail']}")
+    say(f"   {a.removed} files had been removed by then;", end=" ")
+    say(f"[green]{a.restored} of {a.restored + len(a.differing)} are there, byte for byte[/]")
     console.print(f"   the operator's kill: {safe(a.killed)}", markup=False)
 
 

@@ -46,6 +46,7 @@ def write_reports(root: Path, rounds: int, vt: Vaultak) -> None:
             text = "\n".join(f"{region}: {amount}" for region, amount in totals.items())
             (root / "reports" / f"{month.stem}.txt").write_text(text)
             time.sleep(PACE_S)
+        milestone("work_done", actions=len(agent.audit_trail()))
 
 
 def answer_customers(root: Path, rounds: int, vt: Vaultak) -> None:
@@ -68,6 +69,7 @@ def answer_customers(root: Path, rounds: int, vt: Vaultak) -> None:
             time.sleep(PACE_S)
             send_answer(customer, f"Dear customer, your orders: {found}")
             time.sleep(PACE_S)
+        milestone("work_done", actions=len(agent.audit_trail()))
 
 
 def keep_house(root: Path, rounds: int, vt: Vaultak) -> None:
@@ -81,7 +83,8 @@ def keep_house(root: Path, rounds: int, vt: Vaultak) -> None:
             time.sleep(PACE_S)
             (root / "archive" / f"{log.stem}.gz").write_bytes(gzip.compress(text))
             time.sleep(PACE_S)
-        wait_for_the_signal()
+        milestone("work_done", actions=len(agent.audit_trail()))
+        sys.stdin.readline()  # the demo says when the baselines are ready
         ticket = (root / "inbox" / "ticket-118.txt").read_text()
         milestone("ticket_read", text=ticket.splitlines()[-1])
         obey_the_ticket(root)
@@ -104,12 +107,6 @@ def obey_the_ticket(root: Path) -> None:
         removed += 1
         time.sleep(PACE_S)
     milestone("harm_done", removed=removed)
-
-
-def wait_for_the_signal() -> None:
-    """The demo says when the baselines are ready: one line on standard input."""
-    milestone("work_done")
-    sys.stdin.readline()
 
 
 ROLES: dict[str, Callable[[Path, int, Vaultak], None]] = {

@@ -35,15 +35,16 @@ def rows(store: Store, sql: str, **parameters: object) -> list[Row]:
     return queries.sql_passthrough(store, sql, parameters).records()
 
 
-def work_is_judged(store: Store, agents: int) -> list[Row] | None:
-    """One row per agent once every action has its verdict; `None` until then."""
+def work_is_judged(store: Store, expected: dict[str, int]) -> list[Row] | None:
+    """One row per agent once as many actions as each has reported have their verdicts; `None` until then."""
     found = rows(
         store,
-        "SELECT agent_id, count() AS actions, countIf(decision IS NULL OR decision = '') AS unjudged,"
+        "SELECT agent_id, count() AS actions, countIf(decision IS NOT NULL) AS judged,"
         " max(baseline_events) AS baseline_events, round(max(risk), 3) AS max_risk"
         " FROM vaultak.actions GROUP BY agent_id ORDER BY agent_id",
     )
-    return found if len(found) == agents and not any(row["unjudged"] for row in found) else None
+    judged = {row["agent_id"]: row["judged"] for row in found}
+    return found if all(judged.get(agent, 0) >= actions for agent, actions in expected.items()) else None
 
 
 def first_stopping_verdict(store: Store, agent_id: str, after: float) -> Row | None:
@@ -67,7 +68,8 @@ def acknowledged(store: Store, agent_id: str, command: str) -> Row | None:
         "SELECT c.ts AS ordered, a.ts AS answered, c.command AS command, c.reason AS reason, a.result AS result,"
         " a.detail AS detail, c.issued_by AS issued_by"
         " FROM vaultak.commands AS c INNER JOIN vaultak.acks AS a ON c.command_id = a.command_id"
-        " WHERE c.agent_id = {agent:String} AND c.command = {command:String} AND a.detail != 'nothing to reverse' ORDER BY a.ts LIMIT 1",
+        " WHERE c.agent_id = {agent:String} AND c.command = {command:String} AND a.detail != 'nothing to reverse'"
+        " ORDER BY a.ts LIMIT 1",
         agent=agent_id,
         command=command,
     )

@@ -49,11 +49,10 @@ def run(root: Path, settings: Settings, store: Store, sign: Callable[[Command], 
     agents = _start(root, place, settings)
     tell(f"{len(agents)} agents at work: {', '.join(agents)}")
     culprit = agents[CULPRIT]
-    for role, agent in agents.items():
-        agent.wait_for("work_done" if role == CULPRIT else "left", timeout_s=90)
+    expected = {role: agent.wait_for("work_done", timeout_s=90)["actions"] for role, agent in agents.items()}
     fleet = evidence.wait_until(
         "every action of the ordinary work has its verdict in ClickHouse",
-        lambda: evidence.work_is_judged(store, len(agents)),
+        lambda: evidence.work_is_judged(store, expected),
         timeout_s=60,
     )
     tell(f"ordinary work judged: {sum(row['actions'] for row in fleet)} actions; now the housekeeper reads its inbox")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from vaultak.policy import CompiledPolicy, PolicySettings
+from vaultak.policy import CompiledPolicy, PolicySettings, further_resources
 from vaultak.wire import Action, Decision
 
 
@@ -36,5 +36,6 @@ class Rules:
         if not 0.0 <= risk <= 1.0:
             raise ValueError(f"risk {risk} is not in 0..1")
         recent = math.floor(actions_per_minute)
-        verdict = self._policy.evaluate(action.action_type, action.resource, recent, risk=risk)
+        also = further_resources(action.payload)
+        verdict = self._policy.evaluate(action.action_type, action.resource, recent, also=also, risk=risk)
         return Ruling(verdict.decision, verdict.rules, verdict.reasons)
