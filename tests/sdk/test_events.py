@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import defaultdict
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaultak import ActionType, ContextSource, OutcomeStatus, Vaultak
-from vaultak.emitter import PAYLOAD_LIMIT_BYTES, Emitter
+from vaultak.emitter import PAYLOAD_LIMIT_BYTES, REASON_LIMIT_CHARS, Emitter
 from vaultak.redact import Redactor
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import GENESIS_HASH, Action, Context, Event, Local, Outcome, chain_hash, decode_event, format_ts
@@ -46,6 +47,38 @@ def assert_chained(events: Sequence[Event]) -> None:
         assert (event.seq, event.prev_hash) == (n, previous)
         assert event.hash == chain_hash(event)
         previous = str(event.hash)
+
+
+def test_reasons_leave_without_secrets_and_cut() -> None:
+    published = RecordingPublisher()
+    secret = "ghp_" + "a1B2" * 9
+    act(emitter(published), {}, local=Local("block", 0.5, (f"`https://h/?k={secret}` matches", "x" * 900_000), "p-1"))
+    (event,) = published.events()
+    assert isinstance(event, Action)
+    assert event.local == Local(
+        "block", 0.5, ("`https://h/?k=[REDACTED:github-token]` matches", "x" * REASON_LIMIT_CHARS), "p-1"
+    )
+
+
+def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer or a signal handler runs on the thread that is just writing an event, and acts itself."""
+    published = RecordingPublisher()
+    e = emitter(published)
+    real, pending = hashlib.sha256, ["inner-2", "inner-1"]
+
+    def interrupted(data: bytes) -> Any:
+        if data.startswith(b'{"action_id"') and pending:
+            act(e, {}, pending.pop())
+        return real(data)
+
+    monkeypatch.setattr("vaultak.emitter._sha256", interrupted)
+    act(e, {}, "outer")
+    act(e, {}, "later")
+    events = published.events()
+    assert_chained(events)
+    assert sorted(event.resource for event in events if isinstance(event, Action)) == [
+        "inner-1", "inner-2", "later", "outer",
+    ]  # fmt: skip
 
 
 @settings(max_examples=200)

@@ -33,7 +33,7 @@ from vaultak import (
 )
 from vaultak.config import Settings
 from vaultak.testing import RecordingPublisher
-from vaultak.wire import Action, AgentState, Context, Outcome
+from vaultak.wire import AckResult, Action, AgentState, Command, CommandType, Context, Outcome, format_ts
 
 READ, TOOL = ActionType.FILE_READ, ActionType.TOOL_CALL
 
@@ -498,6 +498,37 @@ def test_compensations_run_last_first_outside_every_governor_and_are_on_record(
     assert [step.status for step in steps] == ["reversed", "reversed"]
     reversed_ids = [o.action_id for o in outcomes(published) if o.status is OutcomeStatus.REVERSED]
     assert reversed_ids == [a.action_id for a in reversed(actions(published))]
+
+
+def test_a_command_to_roll_back_another_replicas_action_undoes_nothing_here(
+    published: RecordingPublisher, tmp_path: Path
+) -> None:
+    undone: list[int] = []
+    settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path)})
+    with Vaultak(publisher=published, settings=settings) as vt, vt.monitor("a", intercept=False) as m:
+        write = vt.action("database_write", undo=undone.append)(lambda n: n)
+        for n in range(3):
+            write(n)
+
+        def obey(action_id: str) -> AckResult:
+            return m._agent.obey(
+                Command(
+                    command_id="c",
+                    agent_id="a",
+                    command=CommandType.ROLLBACK,
+                    action_id=action_id,
+                    ts=format_ts(0),
+                    expires_at=format_ts(9e9),
+                    issued_by="operator",
+                )
+            )[0]
+
+        assert obey("of-another-replica") is AckResult.IGNORED
+        assert undone == []
+        assert obey(m.audit_trail()[1].action_id) is AckResult.APPLIED
+        assert undone == [2, 1], "the action named and those after it"
+        assert obey("") is AckResult.APPLIED
+        assert undone == [2, 1, 0], "no action named: the last ones"
 
 
 async def test_an_async_compensation_runs_though_a_loop_is_running(

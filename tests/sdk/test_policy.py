@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vaultak import ActionType, Decision, KillSwitchMode, PolicyError, PolicySettings
 from vaultak.policy import CompiledPolicy, ResourceMatcher, RiskTables, StaticRiskModel, load_policy
+from vaultak.policy.resources import forms
 from vaultak.wire import SEVERITY
 
 READ, WRITE, DELETE = ActionType.FILE_READ, ActionType.FILE_WRITE, ActionType.FILE_DELETE
@@ -45,7 +46,9 @@ _GLOB = st.text(st.sampled_from("ab/.*?:[]\\é\n$^"), max_size=12)
 @given(_GLOB.map(lambda p: "/" + p), st.text(st.sampled_from("ab/.:[]\\é\n$^"), max_size=12).map(lambda r: "/" + r))
 def test_an_anchored_glob_is_the_shell_glob_without_brackets(pattern: str, resource: str) -> None:
     literal = re.sub(r"\[", "[[]", pattern)
-    assert bool(ResourceMatcher([pattern]).match(resource)) == fnmatch.fnmatchcase(resource, literal)
+    matched = [fnmatch.fnmatchcase(form, literal) for form in forms(resource)]
+    matcher = ResourceMatcher([pattern])
+    assert (matcher.match(resource) is not None, matcher.match_every_form(resource)) == (any(matched), all(matched))
 
 
 @given(_GLOB, _GLOB)
@@ -55,6 +58,45 @@ def test_a_bare_pattern_matches_after_any_separator(pattern: str, prefix: str) -
         whole = prefix + separator + literal
         if not re.match(r"/|[a-z][a-z0-9+-]*:", pattern):
             assert ResourceMatcher([pattern]).match(whole) == pattern
+
+
+@pytest.mark.parametrize(
+    ("resource", "resolves_to"),
+    [
+        ("/tmp/../etc/passwd", "/etc/passwd"),
+        ("//etc///passwd", "/etc/passwd"),
+        ("/tmp/a/..", "/tmp"),
+        ("/tmp/./a/", "/tmp/a/"),
+        ("/../..", "/"),
+        ("https://host/open/../admin?next=/../x", "https://host/admin?next=/../x"),
+        ("file:///tmp/../etc/passwd", "file:///etc/passwd"),
+    ],
+)
+def test_a_path_counts_as_it_is_written_and_as_it_resolves(resource: str, resolves_to: str) -> None:
+    assert forms(resource) == (resource, resolves_to)
+    written, plain = ResourceMatcher([resource]), ResourceMatcher([resolves_to])
+    assert written.match(resource) == resource
+    assert plain.match(resource) == resolves_to
+    assert not written.match_every_form(resource)
+    assert ResourceMatcher([resource, resolves_to]).match_every_form(resource)
+
+
+@pytest.mark.parametrize("resource", ["/srv/.env", "/srv/a..b", "/tmp/", "https://host", "tool:a/../b", "../x", ""])
+def test_what_needs_no_resolving_has_one_form(resource: str) -> None:
+    assert forms(resource) == (resource,)
+
+
+@given(st.text(st.sampled_from("ab/.:?#"), max_size=20))
+def test_a_resolved_path_resolves_to_itself(resource: str) -> None:
+    assert len(forms(forms("/" + resource)[-1])) == 1
+
+
+def test_an_allowed_folder_is_not_left_by_dots() -> None:
+    policy = CompiledPolicy(PolicySettings(allowed_resources=("/tmp/*",), blocked_resources=("/etc/*",)))
+    assert policy.evaluate(WRITE, "/tmp/a/../b").decision is Decision.ALLOW
+    assert policy.evaluate(WRITE, "/tmp/../srv/x").rules == ("allowed_resources",)
+    assert "blocked_resources" in policy.evaluate(WRITE, "/tmp/../etc/passwd").rules
+    assert policy.evaluate(WRITE, "/srv/../tmp/x").rules == ("allowed_resources",), "`/srv` may be a link"
 
 
 @given(st.lists(_GLOB, max_size=8, unique=True), st.text(max_size=20))
