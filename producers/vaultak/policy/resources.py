@@ -5,75 +5,80 @@ A pattern matches the whole resource, or, when it neither starts with `/` nor ha
 `https://`), any tail of the resource that begins after a separator (`/`, `:`, `@`): `*.env` matches `/srv/app/.env`,
 `prod.*` matches `db://pg/prod.users` and `prod.internal:443`.
 
-A path with `.`, `..` or empty segments (`/tmp/../etc/passwd`, `https://host/open/../admin`) counts both as it is written
-and as it resolves: `match` wants either of them to match, `match_every_form` both.
+A path with `.`, `..` or empty segments (`/tmp/../etc/passwd`, `https://host/open/../admin`) has two forms: as it is
+written, and as it resolves. `match` wants any of them to match, `match_every_form` each.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import re2
 
 # No dots, though a scheme may have them: `example.com:*` is a host.
 _SCHEME = re.compile(r"[a-z][a-z0-9+-]*:")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*(?=/)", re.IGNORECASE)
+_URL = re.compile(r"(?s)([a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)(/[^?#]*)(.*)")
 _DOTTED = re.compile(r"/\.{0,2}(?:/|$|[?#])")
 """Cheap and generous: a hit says only that resolving may change something."""
 _CACHE_LIMIT = 4096
 
+T = TypeVar("T")
+
 
 class ResourceMatcher:
-    """Says which of its patterns matches a resource. Immutable but for a bounded cache; thread-safe."""
+    """Says which of its patterns matches a resource. Immutable but for bounded caches; thread-safe."""
 
-    __slots__ = ("_cache", "_set", "patterns")
+    __slots__ = ("_allows", "_cache", "_set", "patterns")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         self._cache: dict[str, str | None] = {}
+        self._allows: dict[str, bool] = {}
         self._set = _compile(self.patterns)
 
     def match(self, resource: str) -> str | None:
-        """The first pattern (in the order given) that matches, or `None`."""
+        """The first pattern (in the order given) that matches any form of the resource, or `None`."""
         if self._set is None:
             return None
         try:
             return self._cache[resource]
         except KeyError:
-            return self._look_up(resource)
+            hits = [hit for form in forms(resource) for hit in self._hits(form)]
+            return _remember(self._cache, resource, self.patterns[min(hits)] if hits else None)
 
     def match_every_form(self, resource: str) -> bool:
-        """Whether the resource matches as it is written and as its path resolves: what is allowed has to."""
-        return self.match(resource) is not None and (
-            not _DOTTED.search(resource) or self.match(resolved(resource)) is not None
-        )
+        """Whether each form of the resource is matched: what is allowed must not resolve to something else."""
+        try:
+            return self._allows[resource]
+        except KeyError:
+            return _remember(self._allows, resource, all(self._hits(form) for form in forms(resource)))
 
-    def _look_up(self, resource: str) -> str | None:
-        hits = list(self._set.Match(resource) or ())
-        if _DOTTED.search(resource):
-            hits += self._set.Match(resolved(resource)) or ()
-        found = self.patterns[min(hits)] if hits else None
-        if len(self._cache) >= _CACHE_LIMIT:
-            self._cache.clear()
-        self._cache[resource] = found
-        return found
+    def _hits(self, form: str) -> Sequence[int]:
+        return () if self._set is None else self._set.Match(form) or ()
 
 
-def resolved(resource: str) -> str:
-    """A path, or a URL's path, without `.`, `..` and empty segments; anything else as it is. Reads no file system."""
-    start = 0
-    if scheme := _URL.match(resource):
-        start = scheme.end()
-    elif not resource.startswith("/"):
-        return resource
-    end = len(resource) if not start else next((i for i in range(start, len(resource)) if resource[i] in "?#"), -1)
-    end = len(resource) if end < 0 else end
-    path = posixpath.normpath("/" + resource[start:end].lstrip("/"))
-    slash = "/" if resource[start:end].endswith("/") and path != "/" else ""
-    return f"{resource[:start]}{path}{slash}{resource[end:]}"
+def _remember(cache: dict[str, T], resource: str, found: T) -> T:
+    if len(cache) >= _CACHE_LIMIT:
+        cache.clear()
+    cache[resource] = found
+    return found
+
+
+def forms(resource: str) -> tuple[str, ...]:
+    """The resource as it is written and, where that differs, as its path resolves. Reads no file system."""
+    if not _DOTTED.search(resource):
+        return (resource,)
+    url = _URL.fullmatch(resource)
+    before, path, after = url.groups() if url else ("", resource, "")
+    if not path.startswith("/"):
+        return (resource,)
+    plain = posixpath.normpath("/" + path.lstrip("/"))
+    if plain != "/" and path.endswith("/"):
+        plain += "/"
+    return (resource,) if plain == path else (resource, f"{before}{plain}{after}")
 
 
 def _compile(patterns: tuple[str, ...]) -> Any:
