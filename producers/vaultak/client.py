@@ -237,7 +237,7 @@ class Vaultak:
             self._the_publisher(),
         )
         listener.start()
-        listener.wait_ready(self._state_timeout_s)
+        listener.wait_told(self._state_timeout_s)
         self._listeners[agent.agent_id] = listener
 
     # -- the end -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Hub:
         self._fresh: list[ControlListener] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._unreachable = False
         self._complained_at = -COMPLAIN_EVERY_S
         self._positions: dict[TopicPartition, int] = {}
 
@@ -51,6 +52,8 @@ class Hub:
             self._listeners.append(listener)
             self._fresh.append(listener)
             self._stopping = False
+            if self._unreachable:
+                listener.unreachable()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._main, name="vaultak-control", daemon=True)
                 self._thread.start()
@@ -81,9 +84,7 @@ class Hub:
         while not self._stopping:
             consumer = self._consumer()
             try:
-                await consumer.start()
-                with self._lock:
-                    self._fresh = list(self._listeners)
+                await self._connect(consumer)
                 delay_s = FIRST_RETRY_S
                 await self._follow(consumer)
             except Exception as e:  # noqa: BLE001 - whatever keeps us from the broker, we try again
@@ -92,6 +93,19 @@ class Hub:
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
                 await _quietly(consumer)
+
+    async def _connect(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            await consumer.start()
+        except Exception:
+            with self._lock:
+                self._unreachable = True
+                for listener in self._listeners:
+                    listener.unreachable()
+            raise
+        with self._lock:
+            self._unreachable = False
+            self._fresh = list(self._listeners)
 
     def _consumer(self) -> AIOKafkaConsumer:
         from aiokafka import AIOKafkaConsumer

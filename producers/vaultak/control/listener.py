@@ -63,6 +63,7 @@ class ControlListener:
         self._trust = TrustStore(settings.data_dir / "keys")
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._ready = threading.Event()
+        self._told = threading.Event()
         self._began_s = time.time()
         self._hub: Hub | None = None
 
@@ -75,6 +76,11 @@ class ControlListener:
         """Whether the agent's last state is known and commands are followed; waits up to `timeout_s`."""
         return self._ready.wait(timeout_s)
 
+    def wait_told(self, timeout_s: float) -> bool:
+        """As `wait_ready`, but gives up at once when the broker cannot be reached."""
+        self._told.wait(timeout_s)
+        return self._ready.is_set()
+
     def stop(self) -> None:
         if self._hub is not None:
             self._hub.remove(self)
@@ -84,6 +90,11 @@ class ControlListener:
 
     def ready(self) -> None:
         self._ready.set()
+        self._told.set()
+
+    def unreachable(self) -> None:
+        """No broker answers for now. Readiness comes later, and with it the agent's state."""
+        self._told.set()
 
     def state(self, record: StateRecord) -> None:
         """Take over a stored state if the command that led to it is genuine (it does not expire)."""

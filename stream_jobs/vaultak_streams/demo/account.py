@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -56,12 +58,16 @@ def tell(a: Account) -> None:
 def _tell_verdict(a: Account) -> None:
     v = a.verdict
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("action", f"{v['action_type']} {_short(v['resource'])}")
+    table.add_row("action", f"{v['action_type']} {_short(v['resource'])} (decided locally: {v['local_decision']})")
     table.add_row("risk", f"[bold red]{v['risk']:.2f}[/] -> [bold]{v['decision']}[/]")
     table.add_row("factors", ", ".join(f"{name} {_unit(value)}" for name, value in v["factors"].items()))
     for item in json.loads(v["explanation"])[:3]:
-        table.add_row("because", safe(f"{item['feature']}: {item['value']} (typical: {item['typical']})"))
-    console.print(Panel(table, title="3. The stream job's verdict", title_align="left", border_style="red"))
+        table.add_row("because", f"{item['feature']}: {_short(item['value'])} (typical: {_short(item['typical'])})")
+    console.print(
+        Panel.fit(
+            table, title="3. The stream job's verdict that set off the rollback", title_align="left", border_style="red"
+        )
+    )
 
 
 def _tell_response(a: Account) -> None:
@@ -80,8 +86,8 @@ def _trail_row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _short(resource: str) -> str:
-    """The part of a path inside the demo's workplace."""
-    return safe(resource.partition("/workplace/")[2] or resource)
+    """Foreign text, with paths inside the demo's workplace from there on."""
+    return escape(safe(re.sub(r"/\S*?/workplace/", "", resource)))
 
 
 def _unit(value: float | None) -> str:

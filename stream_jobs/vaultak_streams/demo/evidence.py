@@ -47,26 +47,23 @@ def work_is_judged(store: Store, expected: dict[str, int]) -> list[Row] | None:
     return found if all(judged.get(agent, 0) >= actions for agent, actions in expected.items()) else None
 
 
-def first_stopping_verdict(store: Store, agent_id: str, after: float) -> Row | None:
-    """The first action since `after` that the agent's own SDK let pass and the stream job stopped."""
+def verdict_of(store: Store, action_id: str) -> Row | None:
+    """An action with its verdict, once that is stored."""
     found = rows(
         store,
-        "SELECT ts, action_id, action_type, resource, risk, decision, factors, explanation, reasons, scored_ts"
-        " FROM vaultak.actions WHERE agent_id = {agent:String} AND ts >= {after:DateTime64(6, 'UTC')}"
-        " AND decision IN ('pause', 'block', 'rollback', 'kill') AND local_decision IN ('allow', 'alert')"
-        " ORDER BY ts LIMIT 1",
-        agent=agent_id,
-        after=moment(after),
+        "SELECT ts, action_id, action_type, resource, risk, decision, local_decision, factors, explanation, scored_ts"
+        " FROM vaultak.actions WHERE action_id = {action:String} AND decision IS NOT NULL",
+        action=action_id,
     )
     return found[0] if found else None
 
 
 def acknowledged(store: Store, agent_id: str, command: str) -> Row | None:
-    """The command of that kind, with the agent's answer, once the answer is stored."""
+    """The first command of that kind that the agent had something to do for, once its answer is stored."""
     found = rows(
         store,
         "SELECT c.ts AS ordered, a.ts AS answered, c.command AS command, c.reason AS reason, a.result AS result,"
-        " a.detail AS detail, c.issued_by AS issued_by"
+        " a.detail AS detail, c.action_id AS action_id"
         " FROM vaultak.commands AS c INNER JOIN vaultak.acks AS a ON c.command_id = a.command_id"
         " WHERE c.agent_id = {agent:String} AND c.command = {command:String} AND a.detail != 'nothing to reverse'"
         " ORDER BY a.ts LIMIT 1",

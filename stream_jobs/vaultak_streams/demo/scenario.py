@@ -59,15 +59,15 @@ def run(root: Path, settings: Settings, store: Store, sign: Callable[[Command], 
     harm_began = time.time()
     culprit.signal()
     blocked = culprit.wait_for("blocked", timeout_s=20)["error"]
-    verdict = evidence.wait_until(
-        "the stream job stops the housekeeper",
-        lambda: evidence.first_stopping_verdict(store, CULPRIT, harm_began),
-        timeout_s=30,
-    )
     response = evidence.wait_until(
         "the housekeeper's recent actions are rolled back",
         lambda: evidence.acknowledged(store, CULPRIT, "rollback"),
         timeout_s=30,
+    )
+    verdict = evidence.wait_until(
+        "the verdict that led to the rollback is stored",
+        lambda: evidence.verdict_of(store, response["action_id"]),
+        timeout_s=10,
     )
     after = workplace.fingerprint(place, "customers")
     delivery = asyncio.run(
