@@ -15,11 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sdk.operator_side import Operator, settings, until
-from vaultak import ActionType, AgentKilledError, Monitor, Vaultak
+from vaultak import ActionType, AgentKilledError, Decision, Monitor, Vaultak
 from vaultak.control import sign_command
 from vaultak.wire import AgentState, Topics, format_ts
 from vaultak_devstack.broker import Broker
 from vaultak_devstack.broker_embedded import EmbeddedBroker
+from vaultak_devstack.ports import free_port
 from vaultak_devstack.topics import ensure_topics
 
 pytestmark = pytest.mark.stack
@@ -147,6 +148,16 @@ async def test_set_policy_is_acknowledged_as_ignored(vt: Vaultak, operator: Oper
     explicit(vt, "a")
     command = await operator.order("a", "set_policy")
     assert (await operator.acks(command.command_id))[command.command_id].result.value == "ignored"
+
+
+def test_nobody_waits_for_a_broker_that_cannot_be_reached(tmp_path: Path) -> None:
+    away = settings(tmp_path, f"127.0.0.1:{free_port()}", Topics())
+    with Vaultak(settings=away, state_timeout_s=60, rollback_limit=0) as vt:
+        began = time.monotonic()
+        for n in range(20):
+            assert explicit(vt, f"agent-{n}").check("tool_call", "tool:read_notes").decision is Decision.ALLOW
+        assert time.monotonic() - began < 30, "a first connection is tried, then none waited for"
+        vt.close(0)
 
 
 @pytest.mark.slow
