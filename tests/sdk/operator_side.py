@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultak.config import Settings
 from vaultak.control import key_id_of, sign_command
+from vaultak.control.partition import partitions_of
 from vaultak.wire import (
     Ack,
     AgentState,
@@ -119,8 +120,7 @@ async def read_all(servers: str, topic: str) -> list[bytes]:
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, fetch_max_wait_ms=10, enable_auto_commit=False)
     await consumer.start()
     try:
-        await consumer.topics()
-        partitions = [TopicPartition(topic, n) for n in sorted(consumer.partitions_for_topic(topic) or ())]
+        partitions = [TopicPartition(topic, n) for n in sorted(await partitions_of(consumer, topic))]
         ends = {p: end for p, end in (await end_offsets(servers, partitions)).items() if end}
         if not ends:
             return []
