@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
+from collections.abc import Callable
 
 import msgspec
 
@@ -58,6 +59,31 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a rename: where it came from."""
     source_state: State | None = None
     source_parent_mtime_ns: int = 0
+
+
+def to_text(name: str) -> str:
+    """A file name as JSON can carry it: names are bytes, and need not be UTF-8."""
+    return os.fsencode(name).decode("latin-1")
+
+
+def to_name(text: str) -> str:
+    """The inverse of `to_text`. Raises `UnicodeEncodeError` for what it never wrote."""
+    return os.fsdecode(text.encode("latin-1"))
+
+
+def recode(entry: Entry, translate: Callable[[str], str]) -> Entry:
+    """`entry` with its names translated."""
+
+    def state(of: State) -> State:
+        return msgspec.structs.replace(of, target=translate(of.target)) if of.target else of
+
+    return msgspec.structs.replace(
+        entry,
+        path=translate(entry.path),
+        source=translate(entry.source),
+        before=state(entry.before),
+        source_state=state(entry.source_state) if entry.source_state is not None else None,
+    )
 
 
 class Created(msgspec.Struct, frozen=True, tag="created"):

@@ -7,6 +7,7 @@ what the death left; nothing after it is believed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import zlib
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from vaultak.undo.entries import Begun, Created, Done, Entry
+from vaultak.undo.entries import Begun, Created, Done, Entry, recode, to_name, to_text
 
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -46,8 +47,15 @@ class Journal:
             raise
 
     def append(self, record: Record) -> None:
-        body = _encode(_Tagged(record) if isinstance(record, Entry) else record)
-        os.write(self._fd, b"%08x %b\n" % (zlib.crc32(body), body))
+        body = _encode(_Tagged(recode(record, to_text)) if isinstance(record, Entry) else record)
+        line = b"%08x %b\n" % (zlib.crc32(body), body)
+        if len(line) > MAX_LINE_BYTES:
+            raise OSError(errno.EFBIG, "a record of the undo journal is too long")
+        written = os.write(self._fd, line)
+        if written != len(line):
+            # A full disk took a part of it: what follows a torn line would not be believed.
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(errno.ENOSPC, "no space for the undo journal")
 
     def read(self) -> Iterator[Record]:
         """Every whole record, in order."""
@@ -93,6 +101,6 @@ def _parse(line: bytes) -> Record | None:
         if int(line[:8], 16) != zlib.crc32(line[9:-1]):
             return None
         record = _decoder.decode(line[9:-1])
+        return recode(record.entry, to_name) if isinstance(record, _Tagged) else record
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
-    return record.entry if isinstance(record, _Tagged) else record

@@ -6,7 +6,7 @@ import msgspec
 
 
 class UndoLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Beyond them a step is recorded as `unsupported`, with the reason; the oldest actions make room."""
+    """Beyond the bytes a step is `unsupported`, with the reason; beyond the actions the oldest make room."""
 
     file_bytes: int = 64 * 1024 * 1024
     """A larger file that is about to be overwritten is not copied (deleting one costs no copy)."""

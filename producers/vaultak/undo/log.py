@@ -38,6 +38,10 @@ _WORDS = {
 }
 
 
+Step = tuple[str, int | None]
+"""An action and one of its entries; `None` stands for its latest compensation."""
+
+
 class UndoLog:
     """Keeps pre-images of files and compensations of anything else; takes the last actions back, newest first.
 
@@ -50,6 +54,8 @@ class UndoLog:
         self.agent_id = agent_id
         self._limits = limits or UndoLimits()
         self._lock = threading.RLock()
+        self._rolling_back = threading.RLock()
+        """Held for a whole rollback; `_lock` is not, so that a compensation may wait for a thread that journals."""
         self._journal = Journal(directory)
         self._blobs = Blobs(directory / "kept", self._limits)
         self._entries: dict[int, Entry] = {}
@@ -57,7 +63,7 @@ class UndoLog:
         self._remade: dict[str, str] = {}
         self._pending: tuple[int, ...] = ()
         self._touched: set[tuple[str, Operation, str]] = set()
-        self._order: list[tuple[str, int | None]] = []
+        self._order: list[Step] = []
         """Actions and their entries as they came; `None` stands for a compensation."""
         self._compensations: dict[str, list[tuple[Callable[[], object], str]]] = {}
         self._next = 1
@@ -78,6 +84,7 @@ class UndoLog:
                     entry = self._entries.pop(record.n, None)
                     if entry is not None and record.identity:
                         self._remade[entry.before.identity] = record.identity
+        self._next = max(self._next, self._blobs.last + 1)
         self._pending = tuple(n for n in self._pending if n in self._entries)
         self._order = [(entry.action_id, n) for n, entry in sorted(self._entries.items())]
 
@@ -150,7 +157,11 @@ class UndoLog:
                 source_state=look(source) if source else None,
                 source_parent_mtime_ns=mtime_ns(os.path.dirname(os.path.abspath(source))) if source else 0,
             )
-            self._journal.append(entry)
+            try:
+                self._journal.append(entry)
+            except BaseException:
+                self._blobs.drop(entry.before.blob)
+                raise
             self._entries[n] = entry
             self._touched.add((action_id, op, path))
             self._order.append((action_id, n))
@@ -213,19 +224,27 @@ class UndoLog:
         What was taken back, or could not be, is forgotten: a second call goes on with what came before. One that
         was interrupted by the death of its process is finished first.
         """
-        with self._lock:
+        with self._rolling_back:
             token = governor.activate(None)
             try:
-                results = self._take_back_all(
-                    [(self._entries[n].action_id, n) for n in sorted(self._pending, reverse=True)]
-                )
-                chosen = self._chosen(limit_actions, action_ids)
-                self._journal.append(Begun(tuple(n for _, n in chosen if n is not None)))
+                with self._lock:
+                    unfinished = [(self._entries[n].action_id, n) for n in sorted(self._pending, reverse=True)]
+                results = self._take_back_all(list[Step](unfinished))
+                with self._lock:
+                    chosen = self._chosen(limit_actions, action_ids)
+                    self._note(Begun(tuple(n for _, n in chosen if n is not None)))
                 return results + self._take_back_all(chosen)
             finally:
                 governor.deactivate(token)
 
-    def _chosen(self, limit_actions: int | None, action_ids: Iterable[str] | None) -> list[tuple[str, int | None]]:
+    def _note(self, record: Begun | Done) -> None:
+        """Progress of a rollback. A full disk does not stop it: a step that runs again ends the same."""
+        try:
+            self._journal.append(record)
+        except OSError as e:
+            log.warning("the progress of a rollback of agent %r is not on record: %s", self.agent_id, e)
+
+    def _chosen(self, limit_actions: int | None, action_ids: Iterable[str] | None) -> list[Step]:
         """The steps of the actions to take back, newest first."""
         recent = list(dict.fromkeys(action_id for action_id, _ in reversed(self._order)))
         wanted = set(recent if action_ids is None else action_ids)
@@ -233,58 +252,79 @@ class UndoLog:
         chosen = set(picked if limit_actions is None else picked[: max(0, limit_actions)])
         return [(action_id, n) for action_id, n in reversed(self._order) if action_id in chosen]
 
-    def _take_back_all(self, chosen: list[tuple[str, int | None]]) -> list[StepResult]:
+    def _take_back_all(self, chosen: list[Step]) -> list[StepResult]:
         results = []
-        for action_id, n in chosen:
-            results.append(self._compensate(action_id) if n is None else self._take_back(action_id, n))
-        gone = set(chosen)
-        self._order = [step for step in self._order if step not in gone]
-        self._touched = {t for t in self._touched if t[0] not in {action_id for action_id, _ in chosen}}
-        self._pending = ()
+        for step in chosen:
+            action_id, n = step
+            with self._lock:
+                if not self._claim(step):
+                    continue
+                if n is not None:
+                    results.append(self._take_back(action_id, n))
+                    continue
+                compensation, description = self._compensations[action_id].pop()
+            results.append(_compensate(action_id, compensation, description))
+        with self._lock:
+            self._touched = {t for t in self._touched if t[0] not in {action_id for action_id, _ in chosen}}
+            self._pending = ()
         return results
+
+    def _claim(self, step: Step) -> bool:
+        """Take a step off the list, before it runs: it runs once. False: it is not there any more."""
+        for place in range(len(self._order) - 1, -1, -1):
+            if self._order[place] == step:
+                del self._order[place]
+                return True
+        return False
 
     def _take_back(self, action_id: str, n: int) -> StepResult:
         entry = self._entries[n]
         status, detail, identity = take_back(entry, self._created.get(n, ""), self._remade, self._blobs)
         if identity:
             self._remade[entry.before.identity] = identity
-        self._journal.append(Done(n, status, detail, identity))
+        if status != REVERSED and entry.before.blob:
+            detail = f"{detail}; the old content is kept in {self._blobs.path(entry.before.blob)}"
+        self._note(Done(n, status, detail, identity))
         if status == REVERSED:
             self._forget(n)
         else:
             self._entries.pop(n)  # its kept content stays on disk, for a person
+            self._created.pop(n, None)
             log.warning("not taken back: %s: %s: %s", entry.path, status, detail)
         return StepResult(action_id=action_id, target=entry.path, status=status, detail=detail)
-
-    def _compensate(self, action_id: str) -> StepResult:
-        compensation, description = self._compensations[action_id].pop()
-        try:
-            result = compensation()
-            if inspect.isawaitable(result):
-                _wait_for(result)
-        except Exception as e:  # noqa: BLE001 - the user's own code: its failure is a result
-            return StepResult(
-                action_id=action_id, target=description, status=UNSUPPORTED, detail=f"{type(e).__name__}: {e}"
-            )
-        return StepResult(action_id=action_id, target=description, status=REVERSED)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go. What can be taken back stays on disk for a later rollback; an empty log is removed. Idempotent."""
+        """Let go. What can be taken back stays on disk for a later rollback; an empty log is removed. Idempotent.
+
+        A log whose steps ended in a conflict is not empty: the content that could not be put back is in it.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             directory = self._journal.directory
             self._journal.close()
-            if not self._entries:
+            if not self._entries and not len(self._blobs):
                 shutil.rmtree(directory, ignore_errors=True)
 
 
 def _takes_no_content(path: str) -> bool:
     """A device, a pipe, a directory: there is nothing to put back."""
     return look(path).kind in (Kind.OTHER, Kind.DIRECTORY)
+
+
+def _compensate(action_id: str, compensation: Callable[[], object], description: str) -> StepResult:
+    try:
+        result = compensation()
+        if inspect.isawaitable(result):
+            _wait_for(result)
+    except Exception as e:  # noqa: BLE001 - the user's own code: its failure is a result
+        return StepResult(
+            action_id=action_id, target=description, status=UNSUPPORTED, detail=f"{type(e).__name__}: {e}"
+        )
+    return StepResult(action_id=action_id, target=description, status=REVERSED)
 
 
 def _wait_for(awaitable: Any) -> None:

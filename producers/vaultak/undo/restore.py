@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from vaultak.undo.blobs import Blobs
 from vaultak.undo.entries import Entry, Kind, Operation, State, look
@@ -48,8 +50,10 @@ def _write(entry: Entry, made: str, remade: Identities, blobs: Blobs) -> Outcome
         return UNSUPPORTED, before.lost, ""
     if now.kind is not Kind.FILE or not _same(now, before.identity, remade):
         return CONFLICT, "it is another file by now" if now.kind is not Kind.ABSENT else "it is gone by now", ""
-    os.chmod(entry.path, now.mode | 0o200)  # its mode is put back below
-    with open(blobs.path(before.blob), "rb") as kept, open(entry.path, "r+b") as target:
+    if not now.mode & 0o200:
+        os.chmod(entry.path, now.mode | 0o200)  # its mode is put back below
+    fd = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # not through a link put there meanwhile
+    with open(blobs.path(before.blob), "rb") as kept, open(fd, "r+b") as target:
         shutil.copyfileobj(kept, target, 1024 * 1024)
         target.truncate()
     _set_metadata(entry.path, before)
@@ -60,7 +64,8 @@ def _remove(entry: Entry, now: State, made: str, remade: Identities) -> Outcome:
     """What the action created goes."""
     if now.kind is Kind.ABSENT:
         return DONE
-    if now.kind not in (Kind.FILE, Kind.SYMLINK) or (made and not _same(now, made, remade)):
+    removable = now.kind in (Kind.FILE, Kind.SYMLINK) or (made and now.kind is Kind.OTHER)
+    if not removable or (made and not _same(now, made, remade)):
         return CONFLICT, "something else is there by now", ""
     os.unlink(entry.path)
     return DONE
@@ -118,10 +123,28 @@ def _bring_back(blobs: Blobs, before: State, path: str) -> None:
             os.link(kept, path)
             return
     # Whole or not at all: a file that is half there would look like someone else's.
-    temporary = f"{path}.vaultak-undo"
-    shutil.copyfile(kept, temporary)
-    os.link(temporary, path)
-    os.unlink(temporary)
+    directory = os.path.dirname(path)
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)  # has no name: nothing is left of it
+    except (OSError, AttributeError):
+        _bring_back_by_name(kept, path)
+        return
+    with open(kept, "rb") as source, open(fd, "wb") as copy:
+        shutil.copyfileobj(source, copy, 1024 * 1024)
+        copy.flush()
+        # With a directory's descriptor Python calls linkat, which alone can follow this link.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def _bring_back_by_name(kept: Path, path: str) -> None:
+    """Where the system has no files without a name; a kill at the wrong moment leaves one more file behind."""
+    fd, temporary = tempfile.mkstemp(prefix=".vaultak-undo-", dir=os.path.dirname(path))
+    try:
+        with open(kept, "rb") as source, open(fd, "wb") as copy:
+            shutil.copyfileobj(source, copy, 1024 * 1024)
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def _rename(entry: Entry, _made: str, remade: Identities, blobs: Blobs) -> Outcome:
