@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 import threading
@@ -203,10 +202,9 @@ class Vaultak:
     def _open_undo(self, agent_id: str, instance: str) -> UndoLog | None:
         if self._rollback_limit == 0:
             return None
-        from vaultak.undo import UndoLog, tidy
+        from vaultak.undo import UndoLog, agent_directory, tidy
 
-        name = hashlib.sha256(agent_id.encode()).hexdigest()[:16]
-        directory = self.settings.data_dir / "undo" / name / instance
+        directory = agent_directory(self.settings.data_dir, agent_id) / instance
         try:
             tidy(directory.parent)
             return UndoLog(directory, agent_id)

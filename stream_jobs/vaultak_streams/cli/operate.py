@@ -9,11 +9,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from vaultak.undo import StepPreview, StepResult, ended_logs
 from vaultak.wire import CommandType
 from vaultak_devstack.keys import command_signer
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import print_json, print_table, say, warn
-from vaultak_streams.operate import STATE_AFTER, Delivery, send_command
+from vaultak_streams.operate import STATE_AFTER, BrokerUnavailableError, Delivery, send_command
 from vaultak_streams.store import queries
 
 Agent = Annotated[str, typer.Argument(help="the agent's id; `*` means every agent")]
@@ -54,9 +55,45 @@ def kill(agent: Agent, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = 
     _order(agent, CommandType.KILL, reason, wait, as_json)
 
 
-def rollback(agent: Agent, reason: Reason = "", wait: Wait = 10.0, as_json: AsJson = False) -> None:
-    """Reverse an agent's recent actions, last first; what could not be reversed is said."""
-    _order(agent, CommandType.ROLLBACK, reason, wait, as_json)
+def rollback(
+    agent: Agent,
+    reason: Reason = "",
+    last: Annotated[int, typer.Option(min=1, help="of an agent that has ended: so many of its last actions")] = 5,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="of an agent that has ended: only say what would be done")
+    ] = False,
+    wait: Wait = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Reverse an agent's recent actions, last first; what could not be reversed is said.
+
+    Running instances do it themselves, as many as their own `rollback_limit` allows. Where none answers, the logs that
+    ended instances left on this machine are used.
+    """
+    if not dry_run and _answered(agent, reason, wait, as_json):
+        return
+    logs = ended_logs(current_settings().data_dir, agent)
+    if not logs:
+        warn(f"no ended instance of `{agent}` left anything to reverse on this machine")
+    steps: list[StepPreview | StepResult] = []
+    for log in logs:
+        left = last - len({step.action_id for step in steps})
+        if left > 0:
+            steps += log.steps(limit_actions=left) if dry_run else log.rollback(limit_actions=left)
+        log.close()
+    if as_json:
+        print_json(msgspec.to_builtins(steps))
+    elif steps:
+        print_table(steps[0].__struct_fields__, [msgspec.structs.astuple(step) for step in steps])
+
+
+def _answered(agent: str, reason: str, wait_s: float, as_json: bool) -> bool:
+    """Whether a running instance took the order. Without a broker none can: what is on this machine still helps."""
+    try:
+        return _order(agent, CommandType.ROLLBACK, reason, wait_s, as_json)
+    except BrokerUnavailableError as e:
+        warn(f"vaultak: {e}; looking for what ended instances left on this machine")
+        return False
 
 
 def approve(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False) -> None:
@@ -69,7 +106,8 @@ def deny(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.
     _order(agent, CommandType.DENY, reason, wait, as_json, action_id)
 
 
-def _order(agent: str, command: CommandType, reason: str, wait_s: float, as_json: bool, action_id: str = "") -> None:
+def _order(agent: str, command: CommandType, reason: str, wait_s: float, as_json: bool, action_id: str = "") -> bool:
+    """Send it and tell what came back; whether any instance answered."""
     settings = current_settings()
     delivery = asyncio.run(
         send_command(
@@ -83,10 +121,11 @@ def _order(agent: str, command: CommandType, reason: str, wait_s: float, as_json
             ack_timeout_s=wait_s,
         )
     )
-    if as_json:
+    if as_json and (delivery.acks or command is not CommandType.ROLLBACK):
         print_json({"command": msgspec.to_builtins(delivery.command), "acks": msgspec.to_builtins(delivery.acks)})
     else:
         _tell(delivery)
+    return bool(delivery.acks)
 
 
 def _tell(delivery: Delivery) -> None:
