@@ -82,9 +82,9 @@ class Hub:
     async def _run(self) -> None:
         delay_s = FIRST_RETRY_S
         while not self._stopping:
-            consumer = self._consumer()
+            consumer: AIOKafkaConsumer | None = None
             try:
-                await self._connect(consumer)
+                consumer = await self._connect()
                 delay_s = FIRST_RETRY_S
                 await self._follow(consumer)
             except Exception as e:  # noqa: BLE001 - whatever keeps us from the broker, we try again
@@ -92,12 +92,18 @@ class Hub:
                 await self._rest(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
-                await _quietly(consumer)
+                if consumer is not None:
+                    await _quietly(consumer)
 
-    async def _connect(self, consumer: AIOKafkaConsumer) -> None:
+    async def _connect(self) -> AIOKafkaConsumer:
+        """A connected consumer. Settings that no client accepts (a CA file that is gone) raise as a broker does."""
+        consumer: AIOKafkaConsumer | None = None
         try:
+            consumer = self._consumer()
             await consumer.start()
         except Exception:
+            if consumer is not None:
+                await _quietly(consumer)
             with self._lock:
                 self._unreachable = True
                 for listener in self._listeners:
@@ -106,6 +112,7 @@ class Hub:
         with self._lock:
             self._unreachable = False
             self._fresh = list(self._listeners)
+        return consumer
 
     def _consumer(self) -> AIOKafkaConsumer:
         from aiokafka import AIOKafkaConsumer

@@ -108,8 +108,12 @@ class ControlListener:
 
     def command(self, command: Command) -> None:
         """Judge and obey one command, and acknowledge it."""
-        if not self._concerns(command.agent_id) or not self._first_time(command.command_id):
+        if not self._concerns(command.agent_id) or command.command_id in self._seen:
             return
+        if refusal := self._refusal(command):  # not remembered: a forged copy must not use up a genuine command's id
+            self._reject(command, refusal)
+            return
+        self._remember(command.command_id)
         if command.command is CommandType.ROLLBACK:
             # Compensations are the host's code and take their time; a kill must not queue up behind them.
             threading.Thread(target=self._carry_out, args=(command,), name="vaultak-rollback", daemon=True).start()
@@ -123,23 +127,31 @@ class ControlListener:
             log.exception("command %s failed in agent %r", command.command_id, self.agent_id)
             result, detail = AckResult.FAILED, f"{type(e).__name__}: {e}"
         if result is AckResult.REJECTED:
-            log.warning("command %s to agent %r rejected: %s", command.command_id, self.agent_id, detail)
-        self._acknowledge(command, result, detail)
+            self._reject(command, detail)
+        else:
+            self._acknowledge(command, result, detail)
+
+    def _refusal(self, command: Command) -> str:
+        """Why the signature does not make this command genuine; empty when it does."""
+        try:
+            return self._trust.verify(command)
+        except Exception as e:
+            log.exception("command %s to agent %r cannot be verified", command.command_id, self.agent_id)
+            return f"cannot be verified: {type(e).__name__}"
+
+    def _reject(self, command: Command, why: str) -> None:
+        log.warning("command %s to agent %r rejected: %s", command.command_id, self.agent_id, why)
+        self._acknowledge(command, AckResult.REJECTED, why)
 
     def _concerns(self, agent_id: str) -> bool:
         return agent_id in (self.agent_id, EVERY_AGENT)
 
-    def _first_time(self, command_id: str) -> bool:
-        if command_id in self._seen:
-            return False
+    def _remember(self, command_id: str) -> None:
         self._seen[command_id] = None
         if len(self._seen) > REMEMBERED_COMMANDS:
             self._seen.popitem(last=False)
-        return True
 
     def _obey(self, command: Command) -> tuple[AckResult, str]:
-        if refusal := self._trust.verify(command):
-            return AckResult.REJECTED, refusal
         now_s = time.time()
         try:
             issued_s, expires_s = parse_ts(command.ts), parse_ts(command.expires_at)

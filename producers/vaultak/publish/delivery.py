@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vaultak.config import Settings
 from vaultak.publish.frames import Message
 from vaultak.publish.queues import MemoryQueue, Queue
-from vaultak.publish.spool import Spool, orphans
+from vaultak.publish.spool import ORPHANS_AT_ONCE, Spool, orphans
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -91,6 +91,7 @@ class Delivery:
 
         delay_s = FIRST_RETRY_S
         while not self._stopping:
+            producer: AIOKafkaProducer | None = None
             try:
                 producer = AIOKafkaProducer(
                     **client_kwargs(self._settings),
@@ -102,7 +103,8 @@ class Delivery:
                 await producer.start()
             except Exception as e:  # noqa: BLE001 - whatever keeps us from the broker, we try again
                 self._failed("cannot reach", e)
-                await _quietly(producer.stop())
+                if producer is not None:
+                    await _quietly(producer.stop())
                 await self._rest(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             else:
@@ -120,8 +122,10 @@ class Delivery:
                 messages, position = queue.peek(BATCH)
             if not messages and not queue.pending_bytes:
                 if time.monotonic() >= adopt_at:
-                    await self._adopt(producer)
-                    adopt_at = time.monotonic() + ADOPT_EVERY_S
+                    more = await self._adopt(producer)
+                    adopt_at = time.monotonic() + (0.0 if more else ADOPT_EVERY_S)
+                    if more:
+                        continue
                 await self._wait()
                 continue
             try:
@@ -138,8 +142,9 @@ class Delivery:
                 queue.delivered(position)
             self.delivered += len(messages)
 
-    async def _adopt(self, producer: AIOKafkaProducer) -> None:
-        """Deliver what dead processes left behind."""
+    async def _adopt(self, producer: AIOKafkaProducer) -> bool:
+        """Deliver what dead processes left behind; whether there may be more of it to take up at once."""
+        emptied = 0
         own = self._queue.directory if isinstance(self._queue, Spool) else None
         for orphan in await asyncio.to_thread(orphans, self._settings.spool_dir, own):
             try:
@@ -147,6 +152,7 @@ class Delivery:
                     messages, position = orphan.peek(BATCH)
                     if not messages:
                         orphan.delivered(position)
+                        emptied += 1
                         break
                     await _send(producer, messages)
                     orphan.delivered(position)
@@ -155,6 +161,7 @@ class Delivery:
                 self._failed("cannot deliver a dead process's events to", e)
             finally:
                 orphan.close()
+        return emptied >= ORPHANS_AT_ONCE
 
     async def _wait(self) -> None:
         """Sleep until woken, or a second: a wake-up that got lost costs no more than that."""

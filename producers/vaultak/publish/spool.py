@@ -20,6 +20,9 @@ from vaultak.publish.frames import HEADER, MAX_BODY_BYTES, Message, read_frames
 SEGMENT_BYTES = 4 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024
 
+ORPHANS_AT_ONCE = 16
+"""Each holds three descriptors, and they are the host program's."""
+
 _POSITION = struct.Struct("<QQ")  # segment number, offset in it: both delivered up to there
 
 
@@ -138,12 +141,14 @@ class Spool:
 
 
 def orphans(root: Path, own: Path | None, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> list[Spool]:
-    """Queues under `root` whose processes are gone, opened and locked."""
+    """Up to 16 queues under `root` whose processes are gone, opened and locked; ask again for the rest."""
     found: list[Spool] = []
     with contextlib.suppress(OSError):
         for directory in sorted(p for p in root.iterdir() if p.is_dir() and p != own and (p / "lock").exists()):
             with contextlib.suppress(OSError, ValueError):
                 found.append(Spool(directory, limit_bytes=limit_bytes))
+            if len(found) >= ORPHANS_AT_ONCE:
+                break
     return found
 
 
