@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,6 @@ import typer
 from vaultak_streams.cli.output import print_json, print_table, say, warn
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.replay import replay as run_replay
-
-Recording = Annotated[Path, typer.Option(exists=True, dir_okay=False, readable=True)]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +33,7 @@ def replay(
     """Judge recorded events offline: byte for byte the same verdicts for the same input."""
     summary = run_replay(history=history, input=input_, output=output, policy=load_policy(policy))
     if as_json:
-        print_json(dataclasses.asdict(summary) if dataclasses.is_dataclass(summary) else msgspec.to_builtins(summary))
+        print_json(msgspec.to_builtins(summary))
         return
     print_table(["decision", "actions"], sorted(summary.decisions.items()))
     for reason, count in sorted(summary.dead_letters.items()):

@@ -105,13 +105,3 @@ def stored_verdicts(store: Store, action_ids: Sequence[str]) -> int:
         )
         total += int(store.query(sql, {"ids": chunk}).rows[0][0])
     return total
-
-
-def timeline(store: Store, agent_id: str, session_id: str) -> Result:
-    """One session of an agent, oldest first."""
-    return store.query(
-        "SELECT ts, action_type, resource, payload, local_decision, risk, decision, reasons, outcome_status,"
-        " duration_ms, error, action_id FROM actions"
-        " WHERE agent_id = {agent:String} AND session_id = {session:String} ORDER BY ts, seq",
-        {"agent": agent_id, "session": session_id},
-    )
