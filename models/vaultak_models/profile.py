@@ -57,7 +57,8 @@ class Waiting(msgspec.Struct, array_like=True, frozen=True):
 class AgentProfile(msgspec.Struct):
     """What is known of one agent."""
 
-    version: int = PROFILE_VERSION
+    version: int = 0
+    """Set when it is saved: bytes that say nothing of their version are no profile."""
     events: int = 0
     """Actions learnt from."""
     last_ts_us: int = 0
@@ -161,6 +162,7 @@ class AgentProfile(msgspec.Struct):
         return of[kind]
 
     def to_bytes(self) -> bytes:
+        self.version = PROFILE_VERSION
         return _encode(self)
 
     @classmethod

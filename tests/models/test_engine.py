@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.acting import START_US, TS, Script, interleaved  # noqa: TID251 - the tests' own package
@@ -143,6 +143,7 @@ def test_a_profile_stays_small_whatever_it_is_fed() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
+@example(b"\x80")
 def test_bytes_that_are_not_a_profile_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         AgentProfile.from_bytes(data)
