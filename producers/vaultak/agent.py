@@ -120,8 +120,9 @@ class Agent:
             self._begin_anew()
         now_s = time.time()
         action_id = uuid7()
+        also = further_resources(payload) if "resources" in payload else ()
         with self._lock:
-            verdict = self._guard.judge(action_type, resource, now_s, further_resources(payload))
+            verdict = self._guard.judge(action_type, resource, now_s, also)
         local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
         try:
             ts = self.emitter.action(

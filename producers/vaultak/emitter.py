@@ -33,6 +33,9 @@ RESOURCE_LIMIT_CHARS = 8192
 REASON_LIMIT_CHARS = 1024
 _PREVIEW_BYTES = 7 * 1024  # quoted once more inside JSON, it may double
 
+_KEPT, _KEPT_CHARS, _KEPT_MEMBERS = 1024, 256, 4
+"""Bounds of what is remembered in encoded form: entries, their length, the members of a payload."""
+
 _canonical = msgspec.json.Encoder(order="sorted").encode
 _sha256 = hashlib.sha256
 
@@ -61,6 +64,9 @@ class Emitter:
         self._publisher = publisher
         self._redactor = redactor
         self._agent_json = _canonical(agent_id)
+        self._payloads: dict[tuple[tuple[str, str], ...], bytes] = {}
+        self._resources: dict[str, bytes] = {}
+        self._sessions: dict[str, bytes] = {}
         self._source = ("ce_source", f"/agents/{agent_id}".encode())
         self.begin()
         _LIVING.add(self)
@@ -87,25 +93,26 @@ class Emitter:
         assurance: str = "",
         parent_action_id: str = "",
     ) -> str:
-        text, size, digest, cut = self._payload(payload)
         head = b'"action_id":"%b","action_type":"%b","agent_id":%b%b' % (
             action_id.encode(),
-            action_type.encode(),
+            action_type._value_.encode(),
             self._agent_json,
-            _member(b"assurance", assurance),
+            _member(b"assurance", assurance) if assurance else b"",
         )
-        middle = b'"kind":"action"%b,"local":%b%b,"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b' % (
+        middle = b'"kind":"action"%b,"local":%b%b,%b' % (
             b',"labels":' + _canonical(labels) if labels else b"",
             _canonical(self._shown(local) if local.reasons else local),
-            _member(b"parent_action_id", parent_action_id),
-            text,
-            size,
-            digest,
-            b',"payload_truncated":true' if cut else b"",
+            _member(b"parent_action_id", parent_action_id) if parent_action_id else b"",
+            self._payload(payload),
         )
-        resource = self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS]
-        tail = b'"resource":%b' % _canonical(resource)
+        tail = self._resources.get(resource) or self._resource(resource)
         return self._send(_ACTION, action_id, session_id, now_s, head, middle, tail, b"")
+
+    def _resource(self, resource: str) -> bytes:
+        member = b'"resource":%b,' % _canonical(self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS])
+        if len(resource) <= _KEPT_CHARS:
+            _keep(self._resources, resource, member)
+        return member
 
     def outcome(
         self,
@@ -127,8 +134,9 @@ class Emitter:
             b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms))),
             _member(b"error", self._text(error)[0]) if error else b"",
         )
-        last = b',"status":"%b"' % status.encode()
-        return self._send(_OUTCOME, f"{action_id}:{status}", session_id, now_s, head, b'"kind":"outcome"', b"", last)
+        last = b',"status":"%b"' % status._value_.encode()
+        event_id = f"{action_id}:{status._value_}"
+        return self._send(_OUTCOME, event_id, session_id, now_s, head, b'"kind":"outcome"', b"", last)
 
     def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> str:
         head = b'"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
@@ -147,10 +155,10 @@ class Emitter:
         last: bytes,
     ) -> str:
         """Number, chain and publish: `head` ends before `instance`, `middle` before `prev_hash`, `tail` before
-        `schema_version`, `last` before `ts`."""
+        `schema_version` and with a comma, `last` before `ts`."""
         ts = format_ts(now_s)
         ts_bytes = ts.encode()
-        session = _canonical(session_id)
+        session = self._sessions.get(session_id) or _keep(self._sessions, session_id, _canonical(session_id))
         headers = [
             _SPEC_VERSION,
             ("ce_id", event_id.encode()),
@@ -159,7 +167,6 @@ class Emitter:
             ("ce_time", ts_bytes),
             _CONTENT_TYPE,
         ]
-        tail = tail + b"," if tail else b""
         with self._lock:
             while True:
                 before = self._head
@@ -186,17 +193,20 @@ class Emitter:
             self._publisher.emit(self._topic, self._key, b'%b,"hash":"%b"}' % (value[:-1], digest), headers)
         return ts
 
-    def _payload(self, payload: dict[str, Any]) -> tuple[bytes, int, bytes, bool]:
-        """The redacted payload's JSON (cut to a preview when it is too long), its full size and digest."""
+    def _payload(self, payload: dict[str, Any]) -> bytes:
+        """The redacted payload as members: JSON (a preview when it is too long), full size and digest."""
         if not payload:
-            return b"{}", 2, _EMPTY_DIGEST, False
+            return _EMPTY_PAYLOAD
+        small = _small(payload)
+        if small is not None and (known := self._payloads.get(small)) is not None:
+            return known
         clean = self._redactor.value(payload)
         text = _canonical(clean if type(clean) is dict else {"value": clean})
-        digest = _sha256(text).hexdigest().encode()
-        if len(text) <= PAYLOAD_LIMIT_BYTES:
-            return text, len(text), digest, False
-        preview = text[:_PREVIEW_BYTES].decode(errors="ignore")
-        return _canonical({"preview": preview}), len(text), digest, True
+        size, digest, cut = len(text), _sha256(text).hexdigest().encode(), b""
+        if size > PAYLOAD_LIMIT_BYTES:
+            text, cut = _canonical({"preview": text[:_PREVIEW_BYTES].decode(errors="ignore")}), _TRUNCATED
+        members = b'"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b' % (text, size, digest, cut)
+        return members if small is None else _keep(self._payloads, small, members)
 
     def _shown(self, local: Local) -> Local:
         """The verdict as it may leave the process: its reasons quote resources."""
@@ -211,8 +221,26 @@ class Emitter:
         return text.encode(errors="replace")[:PAYLOAD_LIMIT_BYTES].decode(errors="ignore"), True
 
 
+def _small(payload: dict[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    """A payload of few short texts as a key: interceptors send the same ones over and over. `None` for any other."""
+    if type(payload) is not dict or len(payload) > _KEPT_MEMBERS:
+        return None
+    for name, value in payload.items():
+        if type(name) is not str or type(value) is not str or len(value) > _KEPT_CHARS or len(name) > _KEPT_CHARS:
+            return None
+    return tuple(payload.items())
+
+
+def _keep(cache: dict[Any, bytes], key: Any, value: bytes) -> bytes:
+    if len(cache) >= _KEPT:
+        cache.clear()
+    cache[key] = value
+    return value
+
+
 _EVENT = b'{%b,"instance":%b,%b,"prev_hash":"%b",%b"schema_version":%d,"seq":%d,"session_id":%b%b,"ts":"%b"}'
-_EMPTY_DIGEST = _sha256(b"{}").hexdigest().encode()
+_EMPTY_PAYLOAD = b'"payload":{},"payload_bytes":2,"payload_sha256":"%b"' % _sha256(b"{}").hexdigest().encode()
+_TRUNCATED = b',"payload_truncated":true'
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", CONTENT_TYPE_JSON.encode())
 _ACTION = ("ce_type", b"vaultak.action.v1")

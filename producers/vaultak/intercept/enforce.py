@@ -26,8 +26,8 @@ def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> 
         governor = current()
         if governor is None or not governor.intercepted:
             return wrapped(*args, **kwargs)
-        frame = origins.actor(sys._getframe(1))
-        if origins.is_sdk(frame):
+        frame, own = origins.actor(sys._getframe(1))
+        if own:
             return wrapped(*args, **kwargs)
         call = Call(name, args, kwargs)
         seen = (instance, *args) if on_instance else args

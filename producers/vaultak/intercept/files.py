@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vaultak.undo import UndoLog
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_WRITE_LETTERS = frozenset("wax+")
 _PATH_ONLY = getattr(os, "O_PATH", 0)
 _SOURCES = (".py", ".pyc", ".pyi", ".so", ".pth")
 _INERT = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
@@ -72,24 +73,24 @@ def _opened(o: Occurrence) -> Effects:
     name, mode, flags = o.args
     if isinstance(name, int) or flags & _PATH_ONLY == _PATH_ONLY != 0:
         return NONE
-    call = o.call
+    call, frame = o.call, o.frame
     if call is not None and call.name == "open" and call.argument(7, "opener") is not None:
         return NONE  # the opener opens, and is seen doing it
-    writes = bool(flags & _WRITES) or (isinstance(mode, str) and not set("wax+").isdisjoint(mode))
-    if o.frame is not None and origins.of(o.frame.f_code) is Origin.IMPORTER and _imports(paths.text(name), o.frame):
+    origin = Origin.FOREIGN if frame is None else origins.of(frame.f_code)
+    if origin is Origin.IMPORTER and frame is not None and _imports(paths.text(name), frame):
         return NONE
     path = paths.resolve(name, dir_fd=_directory(call), follow=not flags & os.O_NOFOLLOW)
     if path is None or path in _INERT:
         return NONE
     payload = {"op": "open", "mode": mode if isinstance(mode, str) else _mode(flags)}
-    if writes:
+    if flags & _WRITES or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode)):
         effect = _effect(ActionType.FILE_WRITE, path, payload, keep_content(path))
         return (effect._replace(allowed=_remember_opened(path)),)
     if isinstance(name, str) and name[:1] == "<" and not os.path.lexists(name):
         return NONE  # the compiler looks for the line of a syntax error in `<string>`
-    if (mode is None and paths.is_directory(path)) or _is_upkeep(path, o.frame):
+    if (mode is None and paths.is_directory(path)) or _is_upkeep(path, frame, origin):
         return NONE
-    return (_effect(ActionType.FILE_READ, path, payload),)
+    return (Effect(ActionType.FILE_READ, paths.printable(path), payload),)
 
 
 def _mode(flags: int) -> str:
@@ -120,13 +121,13 @@ def _imports(path: str, frame: FrameType) -> bool:
     )
 
 
-def _is_upkeep(path: str, frame: FrameType | None) -> bool:
+def _is_upkeep(path: str, frame: FrameType | None, origin: Origin) -> bool:
     """Reads that libraries do on their own behalf: their installed files, source lines for a traceback, time zones."""
     if path.startswith(_PUBLIC):
-        return frame is None or origins.of(frame.f_code) is not Origin.FOREIGN
+        return frame is None or origin is not Origin.FOREIGN
     if path.startswith(LIBRARY_ROOTS):
         return origins.behind_stdlib(frame) is not Origin.FOREIGN or _reads_source_lines(frame)
-    return _reads_source_lines(frame) and path in _loaded_files()
+    return origin is Origin.STDLIB and _reads_source_lines(frame) and path in _loaded_files()
 
 
 def _reads_source_lines(frame: FrameType | None) -> bool:

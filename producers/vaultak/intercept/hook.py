@@ -81,7 +81,7 @@ def build(classifiers: Mapping[str, Classifier]) -> Callable[[str, tuple[Any, ..
     """The hook over a fixed table. Everything it needs is in its closure: emptying modules does not disarm it."""
     find = dict(classifiers).get
     governs, getframe = current, sys._getframe
-    actor, is_sdk = origins.actor, origins.is_sdk
+    actor = origins.actor
     understand, decide = classify, judge
     thread, make = here, Occurrence
 
@@ -92,8 +92,8 @@ def build(classifiers: Mapping[str, Classifier]) -> Callable[[str, tuple[Any, ..
         governor = governs()
         if governor is None or not governor.intercepted:
             return
-        frame = actor(getframe(1))
-        if is_sdk(frame):
+        frame, own = actor(getframe(1))
+        if own:
             return
         calls = thread.calls
         effects = understand(classifier, make(event, args, frame, calls[-1] if calls else None))

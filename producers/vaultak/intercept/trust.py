@@ -32,11 +32,16 @@ _CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil"})
 
 
 class Origin(enum.IntEnum):
+    WRAPPER = -1
+    """A patch's own frame: what happens in it is its caller's doing."""
     SDK = 0
     IMPORTER = 1
     STDLIB = 2
     LIBRARY = 3
     FOREIGN = 4
+
+
+_WRAPPER, _LIBRARY, _FOREIGN = Origin.WRAPPER, Origin.LIBRARY, Origin.FOREIGN
 
 
 def _roots(*names: str) -> tuple[str, ...]:
@@ -94,16 +99,26 @@ class Origins:
     def make_transparent(self, *functions: FunctionType) -> None:
         """Frames of these wrappers are passed over: the event belongs to their caller."""
         self._transparent |= {id(f.__code__): f.__code__ for f in functions}
+        self._known.clear()
 
     def exempt(self, *functions: FunctionType) -> None:
         """Events raised directly by these functions are the SDK's own."""
         self._exempt |= {id(f.__code__): f.__code__ for f in functions}
+        self._known.clear()
 
-    def actor(self, frame: FrameType | None) -> FrameType | None:
-        """The frame that an event belongs to."""
-        while frame is not None and id(frame.f_code) in self._transparent:
+    def actor(self, frame: FrameType | None) -> tuple[FrameType | None, bool]:
+        """The frame that an event belongs to, and whether the SDK itself acts there."""
+        known = self._known.get
+        while frame is not None:
+            code = frame.f_code
+            found = known(id(code))
+            origin = self.of(code) if found is None else found[1]
+            if origin is _FOREIGN or origin is _LIBRARY:
+                return frame, False
+            if origin is not _WRAPPER:
+                return frame, self.is_sdk(frame)
             frame = frame.f_back
-        return frame
+        return None, False
 
     def of(self, code: CodeType) -> Origin:
         """Where a code object comes from."""
@@ -117,6 +132,8 @@ class Origins:
         return origin
 
     def _find(self, code: CodeType) -> Origin:
+        if id(code) in self._transparent:
+            return Origin.WRAPPER
         if id(code) in self._exempt:
             return Origin.SDK
         if id(code) in self._importers:
@@ -134,18 +151,17 @@ class Origins:
             origin = self.of(frame.f_code)
             if origin is Origin.SDK:
                 return True
-            if origin is not Origin.STDLIB or _package(frame) not in _CARRIERS:
+            if origin is not Origin.WRAPPER and (origin is not Origin.STDLIB or _package(frame) not in _CARRIERS):
                 return False
-            frame = self.actor(frame.f_back)
+            frame = frame.f_back
         return False
 
     def behind_stdlib(self, frame: FrameType | None) -> Origin:
         """The origin of the first caller that is not the standard library."""
         while frame is not None:
-            if id(frame.f_code) not in self._transparent:
-                origin = self.of(frame.f_code)
-                if origin is not Origin.STDLIB:
-                    return origin
+            origin = self.of(frame.f_code)
+            if origin is not Origin.STDLIB and origin is not Origin.WRAPPER:
+                return origin
             frame = frame.f_back
         return Origin.STDLIB
 
@@ -155,7 +171,7 @@ class Origins:
             origin = self.of(frame.f_code)
             if origin is Origin.IMPORTER:
                 return True
-            if origin is Origin.FOREIGN and id(frame.f_code) not in self._transparent:
+            if origin is Origin.FOREIGN:
                 return False
             frame = frame.f_back
         return False

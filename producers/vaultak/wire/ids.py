@@ -22,6 +22,9 @@ def _tail(random: bytes) -> str:
     return f"7{r[:3]}-{_HEX_VARIANT[random[9] & 3]}{r[3:6]}-{r[6:18]}"
 
 
+_last_ms: tuple[int, str] = (-1, "")
+"""The last millisecond and its text, as ids begin with it."""
+
 _tails: list[str] = []
 """Random parts drawn ahead: one system call serves many. Never shared with a forked child."""
 
@@ -32,8 +35,14 @@ def uuid7() -> str:
         tail = _tails.pop()
     except IndexError:
         tail = _draw()
-    t = "%012x" % (time.time_ns() // 1_000_000)
-    return f"{t[:8]}-{t[8:]}-{tail}"
+    global _last_ms
+    ms = time.time_ns() // 1_000_000
+    known, head = _last_ms
+    if known != ms:
+        t = f"{ms:012x}"
+        head = f"{t[:8]}-{t[8:]}-"
+        _last_ms = (ms, head)
+    return head + tail
 
 
 def _draw() -> str:

@@ -15,7 +15,7 @@ _last_second: tuple[int, str] = (-1, "")
 def format_ts(epoch_s: float) -> str:
     """Seconds since the epoch as `2026-03-02T08:08:42.539518Z`."""
     global _last_second
-    second, microsecond = divmod(round(epoch_s * 1_000_000), 1_000_000)
+    second, microsecond = divmod(round(epoch_s * 1e6), 1_000_000)
     known, text = _last_second
     if known != second:
         text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.")
