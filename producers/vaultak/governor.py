@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,6 +95,14 @@ def current() -> Governor | None:
     """
     governor = _get()
     return _held.top if governor is _UNSET else governor
+
+
+def _by_thread() -> Governor | None:
+    return _held.top
+
+
+governed_by: tuple[ContextVar[Governor | None], object, Callable[[], Governor | None]] = (_current, _UNSET, _by_thread)
+"""How the compiled core finds out: the variable, its value where the context says nothing, and whom to ask then."""
 
 
 def activate(governor: Governor | None) -> Activation:

@@ -8,7 +8,6 @@ A new target is a module with `CLASSIFIERS` (event -> classifier) and `patch()`,
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Final
 
@@ -19,6 +18,7 @@ from vaultak.intercept import (
     environment,
     files,
     freezing,
+    hook,
     interpreters,
     names,
     processes,
@@ -26,7 +26,7 @@ from vaultak.intercept import (
     threads,
 )
 from vaultak.intercept.freezing import freeze
-from vaultak.intercept.hook import build, faults
+from vaultak.intercept.hook import faults
 from vaultak.intercept.patching import rebind_aliases
 from vaultak.intercept.trust import origins
 
@@ -68,6 +68,6 @@ def install() -> None:
         for target in _TARGETS:
             target.patch()
         rebind_aliases()
-        sys.addaudithook(build({event: c for target in _TARGETS for event, c in target.CLASSIFIERS.items()}))
+        hook.add({event: c for target in _TARGETS for event, c in target.CLASSIFIERS.items()})
         _installed = True
         freeze(__name__)

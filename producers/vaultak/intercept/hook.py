@@ -1,7 +1,7 @@
-"""The audit hook: one per process, pure Python, never removable.
+"""The audit hook: one per process, never removable; compiled where that could be, in Python otherwise.
 
-An event that nobody is interested in costs one look-up in a dictionary; one outside every monitor a second. Only an
-event caused by governed code is classified and judged, before the effect, in the acting thread.
+An event that nobody is interested in costs one look-up; one outside every monitor a second. Only an event caused by
+governed code is classified and judged, before the effect, in the acting thread.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 
+from vaultak._native import core
 from vaultak.errors import ActionDeniedError, AgentKilledError
-from vaultak.governor import Governor, current
+from vaultak.governor import Governor, current, governed_by
 from vaultak.intercept.calls import here
 from vaultak.intercept.effect import Classifier, Effect, Effects, Occurrence
-from vaultak.intercept.trust import origins
+from vaultak.intercept.trust import Origin, origins
 from vaultak.wire import ActionType, OutcomeStatus
 
 log = logging.getLogger("vaultak.intercept")
@@ -77,27 +79,53 @@ def _unclassified(occurrence: Occurrence) -> Effect:
     return Effect(ActionType.CUSTOM, f"unclassified:{occurrence.event}", {"event": occurrence.event})
 
 
-def build(classifiers: Mapping[str, Classifier]) -> Callable[[str, tuple[Any, ...]], None]:
-    """The hook over a fixed table. Everything it needs is in its closure: emptying modules does not disarm it."""
-    find = dict(classifiers).get
-    governs, getframe = current, sys._getframe
-    actor = origins.actor
+def add(classifiers: Mapping[str, Classifier]) -> None:
+    """Add the hook over a fixed table, for the life of the process.
+
+    Everything it needs is in closures: emptying modules does not disarm it.
+    """
+    react = _reaction(classifiers)
+    if core is None:
+        sys.addaudithook(_hook(frozenset(classifiers), react))
+        return
+    core.install(
+        tuple(classifiers), *governed_by, origins.known, Origin.FOREIGN, Origin.LIBRARY, Origin.WRAPPER, origins.actor,
+        react,
+    )  # fmt: skip
+
+
+React = Callable[[str, tuple[Any, ...], FrameType | None, Governor], None]
+
+
+def _reaction(classifiers: Mapping[str, Classifier]) -> React:
+    """What happens on a wanted event of governed code."""
+    table = dict(classifiers)
     understand, decide = classify, judge
     thread, make = here, Occurrence
 
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        classifier = find(event)
-        if classifier is None:
-            return
-        governor = governs()
-        if governor is None or not governor.intercepted:
-            return
-        frame, own = actor(getframe(1))
-        if own:
+    def react(event: str, args: tuple[Any, ...], frame: FrameType | None, governor: Governor) -> None:
+        if not governor.intercepted:
             return
         calls = thread.calls
-        effects = understand(classifier, make(event, args, frame, calls[-1] if calls else None))
+        effects = understand(table[event], make(event, args, frame, calls[-1] if calls else None))
         if effects:
             decide(governor, effects, "hook")
+
+    return react
+
+
+def _hook(wanted: frozenset[str], react: React) -> Callable[[str, tuple[Any, ...]], None]:
+    """The hook in Python: the same as the compiled core's."""
+    governs, getframe, actor = current, sys._getframe, origins.actor
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event not in wanted:
+            return
+        governor = governs()
+        if governor is None:
+            return
+        frame, own = actor(getframe(1))
+        if not own:
+            react(event, args, frame, governor)
 
     return hook

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from types import FunctionType
 from typing import cast
 
+from vaultak._native import core
 from vaultak.intercept.trust import origins
 
 _O_PATH = getattr(os, "O_PATH", 0)
@@ -19,7 +21,7 @@ _DELETED = " (deleted)"
 _open, _close, _readlink, _stat = os.open, os.close, os.readlink, os.stat
 
 
-def _kernel_name(path: str, dir_fd: int | None) -> str | None:
+def _name_in_python(path: str, dir_fd: int | None) -> str | None:
     """The canonical name of something that exists; `None` when it does not, or cannot be asked."""
     if not _O_PATH:
         return None
@@ -36,7 +38,8 @@ def _kernel_name(path: str, dir_fd: int | None) -> str | None:
     return None if name.endswith(_DELETED) or not name.startswith("/") else name
 
 
-origins.exempt(cast(FunctionType, _kernel_name))
+origins.exempt(cast(FunctionType, _name_in_python))
+_kernel_name: Callable[[str, int | None], str | None] = core.kernel_name if core is not None else _name_in_python
 
 
 def of_descriptor(fd: int) -> str | None:

@@ -86,7 +86,8 @@ class Origins:
             self._importers |= {id(code): code for code in _functions(module)}
         self._transparent: dict[int, CodeType] = {}
         self._exempt: dict[int, CodeType] = {}
-        self._known: dict[int, tuple[CodeType, Origin]] = {}
+        self.known: dict[int, tuple[CodeType, Origin]] = {}
+        """By identity; the code object is kept, so that its identity stays its own. Never replaced, only emptied."""
         self._sdk_codes: frozenset[CodeType] = frozenset()
 
     def learn_sdk(self) -> None:
@@ -94,21 +95,21 @@ class Origins:
         files = sorted(Path(SDK_ROOTS[0]).rglob("*.py"))
         codes = (code for path in files if not str(path).startswith(_UNTRUSTED) for code in _from_disk(str(path)))
         self._sdk_codes = frozenset(codes)
-        self._known.clear()
+        self.known.clear()
 
     def make_transparent(self, *functions: FunctionType) -> None:
         """Frames of these wrappers are passed over: the event belongs to their caller."""
         self._transparent |= {id(f.__code__): f.__code__ for f in functions}
-        self._known.clear()
+        self.known.clear()
 
     def exempt(self, *functions: FunctionType) -> None:
         """Events raised directly by these functions are the SDK's own."""
         self._exempt |= {id(f.__code__): f.__code__ for f in functions}
-        self._known.clear()
+        self.known.clear()
 
     def actor(self, frame: FrameType | None) -> tuple[FrameType | None, bool]:
         """The frame that an event belongs to, and whether the SDK itself acts there."""
-        known = self._known.get
+        known = self.known.get
         while frame is not None:
             code = frame.f_code
             found = known(id(code))
@@ -122,13 +123,13 @@ class Origins:
 
     def of(self, code: CodeType) -> Origin:
         """Where a code object comes from."""
-        known = self._known.get(id(code))
+        known = self.known.get(id(code))
         if known is not None:
             return known[1]
         origin = self._find(code)
-        if len(self._known) >= MAX_KNOWN_CODES:
-            self._known.clear()
-        self._known[id(code)] = (code, origin)
+        if len(self.known) >= MAX_KNOWN_CODES:
+            self.known.clear()
+        self.known[id(code)] = (code, origin)
         return origin
 
     def _find(self, code: CodeType) -> Origin:

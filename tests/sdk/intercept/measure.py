@@ -18,6 +18,7 @@ class Lenient:
 
     agent_id = "measured"
     undo = None
+    intercepted = True
 
     def before(self, *_: Any, **__: Any) -> str:
         return "1"

@@ -1,0 +1,261 @@
+/* The compiled core: the audit hook's filter and the canonical names of files, without a Python frame.
+ *
+ * It decides nothing. What it does is done by `vaultak.intercept.hook` and `vaultak.intercept.paths` in Python too,
+ * with the same results, where there is no compiler. Two differences are its reason: an event that nobody wants costs
+ * tens of nanoseconds, and looking at frames and files from here raises no events of its own.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+/* -- which events are wanted: open addressing over their names ------------------------------------------------- */
+
+#define SLOTS 1024 /* a power of two, several times the number of events */
+#define MAX_EVENTS 256
+#define MAX_NAME 64
+
+typedef struct {
+    uint32_t hash;
+    char name[MAX_NAME];
+} Slot;
+
+typedef struct {
+    PyInterpreterState *interpreter;
+    PyObject *variable; /* the context variable that holds the governor */
+    PyObject *unset;    /* its value where the context says nothing */
+    PyObject *current;  /* asks the thread then */
+    PyObject *known;    /* id(code) -> (code, origin), kept by `Origins` */
+    PyObject *foreign, *library, *wrapper;
+    PyObject *actor; /* (frame) -> (frame, whether the SDK acts), for every other origin */
+    PyObject *react; /* (event, args, frame, governor) */
+    Slot slots[SLOTS];
+} Hook;
+
+static Hook *installed = NULL;
+
+static uint32_t hash_of(const char *name) {
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash | 1u; /* 0 marks a free slot */
+}
+
+static int wanted(const Hook *hook, const char *event) {
+    uint32_t hash = hash_of(event);
+    for (uint32_t i = hash & (SLOTS - 1);; i = (i + 1) & (SLOTS - 1)) {
+        const Slot *slot = &hook->slots[i];
+        if (slot->hash == 0) return 0;
+        if (slot->hash == hash && strcmp(slot->name, event) == 0) return 1;
+    }
+}
+
+static int want(Hook *hook, const char *event) {
+    if (strlen(event) >= MAX_NAME) return -1;
+    uint32_t hash = hash_of(event);
+    uint32_t i = hash & (SLOTS - 1);
+    while (hook->slots[i].hash != 0) i = (i + 1) & (SLOTS - 1);
+    hook->slots[i].hash = hash;
+    strcpy(hook->slots[i].name, event);
+    return 0;
+}
+
+/* -- whose doing it is ----------------------------------------------------------------------------------------- */
+
+/* The governor of the running code: a new reference, NULL with an error set, or NULL without one for nobody. */
+static PyObject *governor_of(const Hook *hook) {
+    PyObject *governor = NULL;
+    if (PyContextVar_Get(hook->variable, hook->unset, &governor) < 0) return NULL;
+    if (governor == hook->unset) {
+        Py_DECREF(governor);
+        governor = PyObject_CallNoArgs(hook->current);
+        if (governor == NULL) return NULL;
+    }
+    if (governor == Py_None) Py_CLEAR(governor);
+    return governor;
+}
+
+/* The origin known of a code object: borrowed, NULL when nothing is known. Never leaves an error set. */
+static PyObject *origin_of(const Hook *hook, PyCodeObject *code) {
+    PyObject *key = PyLong_FromVoidPtr(code);
+    if (key == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    PyObject *found = PyDict_GetItemWithError(hook->known, key);
+    Py_DECREF(key);
+    if (found == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    return PyTuple_CheckExact(found) && PyTuple_GET_SIZE(found) == 2 ? PyTuple_GET_ITEM(found, 1) : NULL;
+}
+
+/* The frame an event belongs to, as `Origins.actor` finds it. 1: there is one (or `None`) in `*frame`; 0: the SDK's
+ * own doing; -1: an error. */
+static int acting(const Hook *hook, PyObject **frame) {
+    PyFrameObject *top = PyThreadState_GetFrame(PyThreadState_Get());
+    while (top != NULL) {
+        PyCodeObject *code = PyFrame_GetCode(top);
+        PyObject *origin = origin_of(hook, code);
+        Py_DECREF(code);
+        if (origin == hook->foreign || origin == hook->library) {
+            *frame = (PyObject *)top;
+            return 1;
+        }
+        if (origin != hook->wrapper) {
+            PyObject *pair = PyObject_CallOneArg(hook->actor, (PyObject *)top);
+            Py_DECREF(top);
+            if (pair == NULL) return -1;
+            int own = PyObject_IsTrue(PyTuple_GET_ITEM(pair, 1));
+            *frame = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+            Py_DECREF(pair);
+            if (own) Py_CLEAR(*frame);
+            return own < 0 ? -1 : !own;
+        }
+        PyFrameObject *back = PyFrame_GetBack(top);
+        Py_DECREF(top);
+        top = back;
+    }
+    *frame = Py_NewRef(Py_None);
+    return 1;
+}
+
+static int judge(const Hook *hook, const char *event, PyObject *args) {
+    PyObject *governor = governor_of(hook);
+    if (governor == NULL) return PyErr_Occurred() ? -1 : 0;
+    PyObject *frame = NULL, *answer = NULL;
+    /* As for a hook in Python: no tracer of the agent's sees, or disturbs, what follows. */
+    PyThreadState *thread = PyThreadState_Get();
+    PyThreadState_EnterTracing(thread);
+    int acts = acting(hook, &frame);
+    if (acts > 0) {
+        PyObject *name = PyUnicode_FromString(event);
+        if (name != NULL) {
+            PyObject *stack[] = {name, args, frame, governor};
+            answer = PyObject_Vectorcall(hook->react, stack, 4, NULL);
+            Py_DECREF(name);
+        }
+    }
+    PyThreadState_LeaveTracing(thread);
+    Py_XDECREF(frame);
+    Py_DECREF(governor);
+    if (acts == 0) return 0;
+    if (answer == NULL) return -1;
+    Py_DECREF(answer);
+    return 0;
+}
+
+static int on_event(const char *event, PyObject *args, void *data) {
+    const Hook *hook = data;
+    if (!wanted(hook, event) || !Py_IsInitialized()) return 0;
+    if (PyInterpreterState_Get() != hook->interpreter) return 0;
+    return judge(hook, event, args);
+}
+
+static PyObject *install(PyObject *module, PyObject *args) {
+    PyObject *events;
+    Hook *hook = PyMem_Calloc(1, sizeof(Hook));
+    if (hook == NULL) return PyErr_NoMemory();
+    if (!PyArg_ParseTuple(args, "O!OOOO!OOOOO", &PyTuple_Type, &events, &hook->variable, &hook->unset, &hook->current,
+                          &PyDict_Type, &hook->known, &hook->foreign, &hook->library, &hook->wrapper, &hook->actor,
+                          &hook->react))
+        goto refused;
+    if (installed != NULL || PyTuple_GET_SIZE(events) > MAX_EVENTS) {
+        PyErr_SetString(PyExc_RuntimeError, installed ? "the hook is in place already" : "too many events");
+        goto refused;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(events); i++) {
+        const char *event = PyUnicode_AsUTF8(PyTuple_GET_ITEM(events, i));
+        if (event == NULL) goto refused;
+        if (want(hook, event) < 0) {
+            PyErr_Format(PyExc_ValueError, "the name of event `%s` is too long", event);
+            goto refused;
+        }
+    }
+    hook->interpreter = PyInterpreterState_Get();
+    /* Kept for the life of the process, as the hook itself is. */
+    Py_INCREF(hook->variable);
+    Py_INCREF(hook->unset);
+    Py_INCREF(hook->current);
+    Py_INCREF(hook->known);
+    Py_INCREF(hook->foreign);
+    Py_INCREF(hook->library);
+    Py_INCREF(hook->wrapper);
+    Py_INCREF(hook->actor);
+    Py_INCREF(hook->react);
+    installed = hook;
+    if (PySys_AddAuditHook(on_event, hook) < 0) {
+        installed = NULL;
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "another audit hook refuses further ones");
+        goto refused;
+    }
+    Py_RETURN_NONE;
+refused:
+    PyMem_Free(hook);
+    return NULL;
+}
+
+/* -- names of files -------------------------------------------------------------------------------------------- */
+
+#ifdef O_PATH
+static const char DELETED[] = " (deleted)";
+
+/* The canonical name of what a path leads to. Returns its length; -1 when there is nothing, or it has no name. */
+static Py_ssize_t canonical(int directory, const char *path, char *name, size_t room) {
+    char link[40];
+    int fd = openat(directory, path, O_PATH | O_CLOEXEC);
+    if (fd < 0) return -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, name, room);
+    close(fd);
+    if (length <= 0 || (size_t)length >= room || name[0] != '/') return -1;
+    size_t mark = sizeof DELETED - 1;
+    if ((size_t)length >= mark && memcmp(name + length - mark, DELETED, mark) == 0) return -1;
+    return length;
+}
+#endif
+
+static PyObject *kernel_name(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2 || !PyUnicode_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "kernel_name(path: str, directory: int | None)");
+        return NULL;
+    }
+#ifdef O_PATH
+    int directory = AT_FDCWD;
+    if (args[1] != Py_None) {
+        directory = (int)PyLong_AsLong(args[1]);
+        if (directory == -1 && PyErr_Occurred()) return NULL;
+    }
+    PyObject *path = PyUnicode_EncodeFSDefault(args[0]);
+    if (path == NULL) return NULL;
+    if (strlen(PyBytes_AS_STRING(path)) != (size_t)PyBytes_GET_SIZE(path)) {
+        Py_DECREF(path);
+        PyErr_SetString(PyExc_ValueError, "embedded null byte");
+        return NULL;
+    }
+    char name[8192];
+    Py_ssize_t length;
+    Py_BEGIN_ALLOW_THREADS;
+    length = canonical(directory, PyBytes_AS_STRING(path), name, sizeof name);
+    Py_END_ALLOW_THREADS;
+    Py_DECREF(path);
+    if (length > 0) return PyUnicode_DecodeFSDefaultAndSize(name, length);
+#endif
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef METHODS[] = {
+    {"install", install, METH_VARARGS,
+     "install(events, variable, unset, current, known, foreign, library, wrapper, actor, react): add the hook, once"},
+    {"kernel_name", (PyCFunction)(void (*)(void))kernel_name, METH_FASTCALL,
+     "kernel_name(path, directory): the canonical name of something that exists, or None"},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "vaultak._native._core", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModule_Create(&MODULE); }
