@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from vaultak._native import core
 from vaultak.redact import Redactor
 from vaultak.wire import (
     CONTENT_TYPE_JSON,
@@ -171,26 +172,16 @@ class Emitter:
             while True:
                 before = self._head
                 seq, previous = before
-                value = _EVENT % (
-                    head,
-                    self._instance_json,
-                    middle,
-                    previous,
-                    tail,
-                    SCHEMA_VERSION,
-                    seq,
-                    session,
-                    last,
-                    ts_bytes,
-                )
-                digest = _sha256(value).hexdigest().encode()
+                value, digest = _seal(
+                    _BEGIN, head, _INSTANCE, self._instance_json, _NEXT, middle, _PREV_HASH, previous, _QUOTE, tail,
+                    _SEQ, b"%d" % seq, _SESSION, session, last, _TS, ts_bytes, _LAST_QUOTE,
+                )  # fmt: skip
                 after = (seq + 1, digest)
                 # A signal handler or a finalizer on this very thread may have emitted meanwhile: take the next number.
                 if self._head is before:
                     self._head = after
                     break
-            # `hash` goes in last: its place does not matter, canonical JSON leaves it out
-            self._publisher.emit(self._topic, self._key, b'%b,"hash":"%b"}' % (value[:-1], digest), headers)
+            self._publisher.emit(self._topic, self._key, value, headers)
         return ts
 
     def _payload(self, payload: dict[str, Any]) -> bytes:
@@ -238,7 +229,21 @@ def _keep(cache: dict[Any, bytes], key: Any, value: bytes) -> bytes:
     return value
 
 
-_EVENT = b'{%b,"instance":%b,%b,"prev_hash":"%b",%b"schema_version":%d,"seq":%d,"session_id":%b%b,"ts":"%b"}'
+def _seal_in_python(*parts: bytes) -> tuple[bytes, bytes]:
+    """The event that the parts make, but for its last brace, with its hash; and the hash, in hex.
+
+    `hash` goes in last: its place does not matter, canonical JSON leaves it out.
+    """
+    event = b"".join(parts)
+    digest = _sha256(event + b"}").hexdigest().encode()
+    return b'%b,"hash":"%b"}' % (event, digest), digest
+
+
+_seal = (core and core.seal) or _seal_in_python
+
+_BEGIN, _INSTANCE, _NEXT, _PREV_HASH, _QUOTE = b"{", b',"instance":', b",", b',"prev_hash":"', b'",'
+_SEQ = b'"schema_version":%d,"seq":' % SCHEMA_VERSION
+_SESSION, _TS, _LAST_QUOTE = b',"session_id":', b',"ts":"', b'"'
 _EMPTY_PAYLOAD = b'"payload":{},"payload_bytes":2,"payload_sha256":"%b"' % _sha256(b"{}").hexdigest().encode()
 _TRUNCATED = b',"payload_truncated":true'
 _SPEC_VERSION = ("ce_specversion", b"1.0")

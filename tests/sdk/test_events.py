@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import defaultdict
@@ -16,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaultak import ActionType, ContextSource, OutcomeStatus, Vaultak
+from vaultak._native import core
 from vaultak.emitter import PAYLOAD_LIMIT_BYTES, REASON_LIMIT_CHARS, Emitter
+from vaultak.emitter import _seal_in_python as sealed_in_python
 from vaultak.redact import Redactor
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import GENESIS_HASH, Action, Context, Event, Local, Outcome, chain_hash, decode_event, format_ts
@@ -64,14 +65,14 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     """A finalizer or a signal handler runs on the thread that is just writing an event, and acts itself."""
     published = RecordingPublisher()
     e = emitter(published)
-    real, pending = hashlib.sha256, ["inner-2", "inner-1"]
+    pending = ["inner-2", "inner-1"]
 
-    def interrupted(data: bytes) -> Any:
-        if data.startswith(b'{"action_id"') and pending:
+    def interrupted(*parts: bytes) -> tuple[bytes, bytes]:
+        if pending:
             act(e, {}, pending.pop())
-        return real(data)
+        return sealed_in_python(*parts)
 
-    monkeypatch.setattr("vaultak.emitter._sha256", interrupted)
+    monkeypatch.setattr("vaultak.emitter._seal", interrupted)
     act(e, {}, "outer")
     act(e, {}, "later")
     events = published.events()
@@ -79,6 +80,14 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     assert sorted(event.resource for event in events if isinstance(event, Action)) == [
         "inner-1", "inner-2", "later", "outer",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not getattr(core, "seal", None), reason="no compiled core, or a processor without SHA extensions")
+@settings(max_examples=300)
+@given(st.lists(st.binary(max_size=200), max_size=8))
+def test_the_compiled_core_seals_as_python_does(parts: list[bytes]) -> None:
+    assert core is not None
+    assert core.seal(*parts) == sealed_in_python(*parts)
 
 
 @settings(max_examples=200)

@@ -1,4 +1,4 @@
-/* The compiled core: the audit hook's filter and the canonical names of files, without a Python frame.
+/* The compiled core: the audit hook's filter, canonical names of files, and the hash of events.
  *
  * It decides nothing. What it does is done by `vaultak.intercept.hook` and `vaultak.intercept.paths` in Python too,
  * with the same results, where there is no compiler. Two differences are its reason: an event that nobody wants costs
@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "sha256.h"
 
 /* -- which events are wanted: open addressing over their names ------------------------------------------------- */
 
@@ -248,6 +250,46 @@ static PyObject *kernel_name(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
+/* -- sealing events -------------------------------------------------------------------------------------------- */
+
+#ifdef VAULTAK_SHA256
+static const char HASH[] = ",\"hash\":\"";
+
+/* seal(*parts): the parts joined are an event without its last brace; with it, it is what the hash covers. */
+static PyObject *seal(PyObject *module, PyObject *const *parts, Py_ssize_t count) {
+    Py_ssize_t size = 1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!PyBytes_CheckExact(parts[i])) {
+            PyErr_SetString(PyExc_TypeError, "seal(*parts: bytes)");
+            return NULL;
+        }
+        size += PyBytes_GET_SIZE(parts[i]);
+    }
+    size_t mark = sizeof HASH - 1;
+    PyObject *event = PyBytes_FromStringAndSize(NULL, size + (Py_ssize_t)mark + 65);
+    PyObject *digest = PyBytes_FromStringAndSize(NULL, 64);
+    if (event == NULL || digest == NULL) goto failed;
+    char *start = PyBytes_AS_STRING(event), *end = start;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        memcpy(end, PyBytes_AS_STRING(parts[i]), (size_t)PyBytes_GET_SIZE(parts[i]));
+        end += PyBytes_GET_SIZE(parts[i]);
+    }
+    *end = '}';
+    sha256_hex((const uint8_t *)start, (size_t)size, PyBytes_AS_STRING(digest));
+    memcpy(end, HASH, mark);
+    memcpy(end + mark, PyBytes_AS_STRING(digest), 64);
+    memcpy(end + mark + 64, "\"}", 2);
+    PyObject *sealed = PyTuple_Pack(2, event, digest);
+    Py_DECREF(event);
+    Py_DECREF(digest);
+    return sealed;
+failed:
+    Py_XDECREF(event);
+    Py_XDECREF(digest);
+    return NULL;
+}
+#endif
+
 static PyMethodDef METHODS[] = {
     {"install", install, METH_VARARGS,
      "install(events, variable, unset, current, known, foreign, library, wrapper, actor, react): add the hook, once"},
@@ -256,6 +298,22 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
+#ifdef VAULTAK_SHA256
+static PyMethodDef SEAL = {"seal", (PyCFunction)(void (*)(void))seal, METH_FASTCALL,
+                           "seal(*parts): the event that the parts make, with its hash, and the hash (hex)"};
+#endif
+
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "vaultak._native._core", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__core(void) { return PyModule_Create(&MODULE); }
+/* `seal` is `None` where the processor has no instructions for it: OpenSSL is faster than plain C then. */
+PyMODINIT_FUNC PyInit__core(void) {
+    PyObject *module = PyModule_Create(&MODULE);
+    if (module == NULL) return NULL;
+    PyObject *sealing = Py_NewRef(Py_None);
+#ifdef VAULTAK_SHA256
+    if (sha256_available()) Py_SETREF(sealing, PyCFunction_New(&SEAL, NULL));
+#endif
+    if (sealing == NULL || PyModule_AddObjectRef(module, "seal", sealing) < 0) Py_CLEAR(module);
+    Py_XDECREF(sealing);
+    return module;
+}
