@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
-import shutil
+import stat
 from pathlib import Path
-from typing import BinaryIO
 
+from vaultak.undo import contents
 from vaultak.undo.limits import UndoLimits
 
 _NAME = re.compile(r"[0-9]{1,12}")
-_FICLONE = 0x40049409  # linux/fs.h: share the extents of another file, copy on write
 
 
 class TooLargeError(Exception):
@@ -27,14 +27,15 @@ class Blobs:
         self._limits = limits
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         found = [(e.name, e.stat(follow_symlinks=False)) for e in os.scandir(directory) if e.is_file()]
-        self._copied = {name: info.st_size for name, info in found if info.st_nlink == 1}
+        self._copied = {name: contents.room_bytes(info) for name, info in found if info.st_nlink == 1}
+        self._total = sum(self._copied.values())
         self.last = max((int(name) for name, _ in found if _NAME.fullmatch(name)), default=0)
         """The highest name in use: one is never given twice, a blob may be the last trace of a content."""
 
     @property
     def total_bytes(self) -> int:
         """Of copies; a linked or cloned content takes no room of its own at first."""
-        return sum(self._copied.values())
+        return self._total
 
     def __len__(self) -> int:
         return sum(1 for _ in os.scandir(self._directory))
@@ -49,24 +50,35 @@ class Blobs:
             with contextlib.suppress(OSError):  # another file system: copy
                 os.link(path, kept, follow_symlinks=False)
                 return
+        # Of what is no regular file (a pipe, a socket, a device) only a link can be kept: the copy says so.
         self._copy(path, kept)
 
     def _copy(self, path: str, kept: Path) -> None:
-        with open(path, "rb") as source:
-            size = os.fstat(source.fileno()).st_size
+        # A pipe put there meanwhile would keep an ordinary open waiting.
+        source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            info = os.fstat(source)
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file any more")
             # Never truncate what is there: it may be a link to a user's file.
-            with open(kept, "xb") as copy:
-                self._fill(kept.name, source, copy, size)
+            copy = os.open(kept, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                self._fill(kept.name, source, copy, contents.room_bytes(info))
+            finally:
+                os.close(copy)
+        finally:
+            os.close(source)
 
-    def _fill(self, name: str, source: BinaryIO, copy: BinaryIO, size: int) -> None:
-        if _clone(source.fileno(), copy.fileno()):
+    def _fill(self, name: str, source: int, copy: int, room: int) -> None:
+        if contents.clone(source, copy):
             return
-        if size > self._limits.file_bytes:
-            raise TooLargeError(f"{size} bytes, at most {self._limits.file_bytes} of a file are kept")
-        if self.total_bytes + size > self._limits.total_bytes:
-            raise TooLargeError(f"{self.total_bytes} bytes are kept already, at most {self._limits.total_bytes} are")
-        shutil.copyfileobj(source, copy, 1024 * 1024)
-        self._copied[name] = size
+        if room > self._limits.file_bytes:
+            raise TooLargeError(f"{room} bytes, at most {self._limits.file_bytes} of a file are kept")
+        if self._total + room > self._limits.total_bytes:
+            raise TooLargeError(f"{self._total} bytes are kept already, at most {self._limits.total_bytes} are")
+        contents.copy(source, copy)
+        self._copied[name] = room
+        self._total += room
 
     def path(self, name: str) -> Path:
         """Where a blob is. Raises `ValueError` for a name that is not one: journals are not trusted with paths."""
@@ -77,14 +89,5 @@ class Blobs:
     def drop(self, name: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             self.path(name).unlink()
-            self._copied.pop(name, None)
+            self._total -= self._copied.pop(name, 0)
 
-
-def _clone(source_fd: int, copy_fd: int) -> bool:
-    try:
-        import fcntl
-
-        fcntl.ioctl(copy_fd, _FICLONE, source_fd)
-    except (OSError, ImportError):
-        return False
-    return True

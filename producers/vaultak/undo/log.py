@@ -170,7 +170,7 @@ class UndoLog:
 
     def _state(self, n: int, path: str, *, content: bool, losing_name: bool) -> State:
         state = look(path)
-        if not content or state.kind is not Kind.FILE:
+        if not content or not (state.kind is Kind.FILE or (state.kind is Kind.OTHER and losing_name)):
             return state
         try:
             self._blobs.keep(str(n), path, losing_name=losing_name)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from vaultak.undo import contents
 from vaultak.undo.blobs import Blobs
 from vaultak.undo.entries import Entry, Kind, Operation, State, look
 from vaultak.undo.steps import CONFLICT, REVERSED, UNSUPPORTED
@@ -46,6 +46,8 @@ def _write(entry: Entry, made: str, remade: Identities, blobs: Blobs) -> Outcome
     now, before = look(entry.path), entry.before
     if before.kind is Kind.ABSENT:
         return _remove(entry, now, made, remade)
+    if before.kind is Kind.SYMLINK and _same(now, before.identity, remade):
+        return DONE  # the action was refused: it would have made something where the link is
     if before.lost:
         return UNSUPPORTED, before.lost, ""
     if now.kind is not Kind.FILE or not _same(now, before.identity, remade):
@@ -54,8 +56,8 @@ def _write(entry: Entry, made: str, remade: Identities, blobs: Blobs) -> Outcome
         os.chmod(entry.path, now.mode | 0o200)  # its mode is put back below
     fd = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # not through a link put there meanwhile
     with open(blobs.path(before.blob), "rb") as kept, open(fd, "r+b") as target:
-        shutil.copyfileobj(kept, target, 1024 * 1024)
-        target.truncate()
+        if not contents.clone(kept.fileno(), target.fileno()):
+            contents.copy(kept.fileno(), target.fileno())
     _set_metadata(entry.path, before)
     return DONE
 
@@ -86,7 +88,7 @@ def _resumed(entry: Entry, now: State, blobs: Blobs) -> Outcome:
     if now.kind is before.kind is Kind.DIRECTORY or (now.kind is Kind.SYMLINK and now.target == before.target):
         _set_metadata(entry.path, before)
         return DONE
-    if now.kind is before.kind is Kind.FILE and before.blob and _is_the_blob(entry.path, before, blobs):
+    if now.kind is before.kind and before.blob and _is_the_blob(entry.path, before, blobs):
         _set_metadata(entry.path, before)
         return REVERSED, "", now.identity
     return CONFLICT, "something is there again", ""
@@ -96,6 +98,8 @@ def _is_the_blob(path: str, before: State, blobs: Blobs) -> bool:
     kept = blobs.path(before.blob)
     if os.path.samefile(path, kept):
         return True
+    if before.kind is not Kind.FILE:
+        return False
     with open(path, "rb") as a, open(kept, "rb") as b:
         while piece := a.read(1024 * 1024):
             if piece != b.read(1024 * 1024):
@@ -108,8 +112,8 @@ def _make_again(path: str, before: State, blobs: Blobs) -> Outcome:
         os.mkdir(path)
     elif before.kind is Kind.SYMLINK:
         os.symlink(before.target, path)
-    elif before.lost or before.kind is Kind.OTHER:
-        return UNSUPPORTED, before.lost or "not a file, directory or symbolic link", ""
+    elif before.lost or not before.blob:
+        return UNSUPPORTED, before.lost or "its content was not kept", ""
     else:
         _bring_back(blobs, before, path)
     _set_metadata(path, before)
@@ -130,8 +134,7 @@ def _bring_back(blobs: Blobs, before: State, path: str) -> None:
         _bring_back_by_name(kept, path)
         return
     with open(kept, "rb") as source, open(fd, "wb") as copy:
-        shutil.copyfileobj(source, copy, 1024 * 1024)
-        copy.flush()
+        contents.copy(source.fileno(), copy.fileno())
         # With a directory's descriptor Python calls linkat, which alone can follow this link.
         os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
@@ -141,7 +144,7 @@ def _bring_back_by_name(kept: Path, path: str) -> None:
     fd, temporary = tempfile.mkstemp(prefix=".vaultak-undo-", dir=os.path.dirname(path))
     try:
         with open(kept, "rb") as source, open(fd, "wb") as copy:
-            shutil.copyfileobj(source, copy, 1024 * 1024)
+            contents.copy(source.fileno(), copy.fileno())
         os.link(temporary, path)
     finally:
         os.unlink(temporary)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.undo.test_undo_tree import build, snapshot
+from sdk.undo.trees import build, snapshot
 from vaultak import Vaultak
 from vaultak.testing import RecordingPublisher
 from vaultak.undo import UndoLimits, UndoLog
