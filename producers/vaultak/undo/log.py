@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import inspect
 import logging
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from vaultak import governor
 from vaultak.undo.blobs import Blobs, TooLargeError
+from vaultak.undo.compensation import compensate
 from vaultak.undo.entries import Begun, Created, Done, Entry, Kind, Operation, State, look, mtime_ns
 from vaultak.undo.journal import Journal
 from vaultak.undo.limits import UndoLimits
 from vaultak.undo.restore import take_back
-from vaultak.undo.steps import REVERSED, UNSUPPORTED, StepPreview, StepResult
+from vaultak.undo.steps import REVERSED, StepPreview, StepResult
 
 log = logging.getLogger("vaultak.undo")
-
-KEPT_DIRECTORIES = 8
-"""Journals of earlier runs of the same agent that stay on disk, for a rollback after its end."""
 
 _WORDS = {
     Operation.WRITE: "restore the content",
@@ -263,7 +257,7 @@ class UndoLog:
                     results.append(self._take_back(action_id, n))
                     continue
                 compensation, description = self._compensations[action_id].pop()
-            results.append(_compensate(action_id, compensation, description))
+            results.append(compensate(action_id, compensation, description))
         with self._lock:
             self._touched = {t for t in self._touched if t[0] not in {action_id for action_id, _ in chosen}}
             self._pending = ()
@@ -313,61 +307,3 @@ class UndoLog:
 def _takes_no_content(path: str) -> bool:
     """A device, a pipe, a directory: there is nothing to put back."""
     return look(path).kind in (Kind.OTHER, Kind.DIRECTORY)
-
-
-def _compensate(action_id: str, compensation: Callable[[], object], description: str) -> StepResult:
-    try:
-        result = compensation()
-        if inspect.isawaitable(result):
-            _wait_for(result)
-    except Exception as e:  # noqa: BLE001 - the user's own code: its failure is a result
-        return StepResult(
-            action_id=action_id, target=description, status=UNSUPPORTED, detail=f"{type(e).__name__}: {e}"
-        )
-    return StepResult(action_id=action_id, target=description, status=REVERSED)
-
-
-def _wait_for(awaitable: Any) -> None:
-    """Run an awaitable to its end, whether or not this thread has a loop of its own."""
-
-    async def run() -> None:
-        await awaitable
-
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as e:  # noqa: BLE001 - carried over to the waiting thread
-            errors.append(e)
-
-    thread = threading.Thread(target=work, name="vaultak-undo")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-
-
-def orphans(root: Path, agent_id: str) -> list[UndoLog]:
-    """The logs under `root` (one directory per instance) that no living process holds, opened, newest first."""
-    found: list[UndoLog] = []
-    with contextlib.suppress(FileNotFoundError):
-        directories = sorted((p for p in root.iterdir() if (p / "journal").is_file()), key=_age)
-        for directory in directories:
-            with contextlib.suppress(OSError):
-                found.append(UndoLog(directory, agent_id))
-    return found
-
-
-def tidy(root: Path) -> None:
-    """Keep the newest logs of ended instances, remove the others."""
-    with contextlib.suppress(OSError):
-        directories = sorted((p for p in root.iterdir() if (p / "journal").is_file()), key=_age)
-        for directory in directories[KEPT_DIRECTORIES:]:
-            with contextlib.suppress(OSError):
-                Journal(directory).close()  # raises while its process lives
-                shutil.rmtree(directory, ignore_errors=True)
-
-
-def _age(directory: Path) -> float:
-    return -(directory / "journal").stat().st_mtime

@@ -16,7 +16,7 @@ from sdk.undo.trees import build, snapshot
 from vaultak import Vaultak
 from vaultak.testing import RecordingPublisher
 from vaultak.undo import UndoLimits, UndoLog
-from vaultak.undo.log import orphans
+from vaultak.undo.places import orphans
 from vaultak.wire import Outcome
 
 TESTS = Path(__file__).parents[2]
