@@ -67,6 +67,7 @@ class Emitter:
         self._agent_json = _canonical(agent_id)
         self._payloads: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._resources: dict[str, bytes] = {}
+        self._locals: dict[tuple[str, float, str], bytes] = {}
         self._sessions: dict[str, bytes] = {}
         self._source = ("ce_source", f"/agents/{agent_id}".encode())
         self.begin()
@@ -102,12 +103,17 @@ class Emitter:
         )
         middle = b'"kind":"action"%b,"local":%b%b,%b' % (
             b',"labels":' + _canonical(labels) if labels else b"",
-            _canonical(self._shown(local) if local.reasons else local),
+            _canonical(self._shown(local)) if local.reasons else self._local(local),
             _member(b"parent_action_id", parent_action_id) if parent_action_id else b"",
             self._payload(payload),
         )
         tail = self._resources.get(resource) or self._resource(resource)
         return self._send(_ACTION, action_id, session_id, now_s, head, middle, tail, b"")
+
+    def _local(self, local: Local) -> bytes:
+        """A verdict without reasons: most are, and few differ."""
+        key = (local.decision, local.risk, local.policy_version)
+        return self._locals.get(key) or _keep(self._locals, key, _canonical(local))
 
     def _resource(self, resource: str) -> bytes:
         member = b'"resource":%b,' % _canonical(self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS])

@@ -115,7 +115,7 @@ class Monitor:
 
     def before(self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = "") -> str:
         action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
-        if verdict.decision is not Decision.ALLOW:
+        if verdict.decision is not _ALLOW:
             self._agent.enforce(self.session_id, action_id, verdict)
         return action_id
 
@@ -173,6 +173,9 @@ class Monitor:
     def audit_trail(self) -> list[AuditEntry]:
         """This session's recent actions, oldest first, with what came of them."""
         return self._agent.trail.entries(self.session_id)
+
+
+_ALLOW = Decision.ALLOW
 
 
 def _known_type(action_type: ActionType | str) -> ActionType:

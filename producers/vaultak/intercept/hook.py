@@ -29,6 +29,11 @@ faults: Counter[str] = Counter()
 
 def judge(governor: Governor, effects: Effects, assurance: str) -> None:
     """Judge effects in order; once all are allowed, keep what they will destroy. Raises what the governor raises."""
+    if len(effects) == 1:
+        (effect,) = effects
+        if not effect.action_id:
+            _judge_one(governor, effect, assurance)
+            return
     judged: list[tuple[Effect, str]] = []
     try:
         for effect in effects:
@@ -49,6 +54,17 @@ def judge(governor: Governor, effects: Effects, assurance: str) -> None:
             effect.allowed(action_id)
     if here.calls:
         here.calls[-1].actions += [(governor, action_id) for effect, action_id in judged if not effect.action_id]
+
+
+def _judge_one(governor: Governor, effect: Effect, assurance: str) -> None:
+    """As `judge`, for what nearly every event is: one effect."""
+    action_id = governor.before(effect.action_type, effect.resource, effect.payload, assurance=assurance)
+    if effect.journal is not None and (undo := governor.undo) is not None:
+        _keep(undo, effect, action_id)
+    if effect.allowed is not None:
+        effect.allowed(action_id)
+    if calls := here.calls:
+        calls[-1].actions.append((governor, action_id))
 
 
 def _keep(undo: Any, effect: Effect, action_id: str) -> None:

@@ -70,7 +70,7 @@ def resolve(path: object, *, dir_fd: int = -1, follow: bool = True) -> str | Non
     """
     if isinstance(path, int):
         return of_descriptor(path)
-    name = text(path)
+    name = path if type(path) is str else text(path)
     directory_fd = dir_fd if dir_fd >= 0 and not name.startswith("/") else None
     if follow and (found := _kernel_name(name, directory_fd)):
         return found

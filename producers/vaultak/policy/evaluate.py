@@ -27,7 +27,7 @@ def further_resources(payload: dict[str, Any]) -> Sequence[str]:
     return [text for text in named[:MAX_FURTHER_RESOURCES] if isinstance(text, str)]
 
 
-class LocalVerdict(msgspec.Struct, frozen=True):
+class LocalVerdict(msgspec.Struct, frozen=True, gc=False):
     """A decision with the rules that led to it, in words and by id. `risk` is in 0..1."""
 
     decision: Decision

@@ -69,7 +69,7 @@ DEFAULT_SENSITIVITY = 0.4
 _WORD = re.compile(r"[a-z]+")
 
 
-class StaticRisk(msgspec.Struct, frozen=True):
+class StaticRisk(msgspec.Struct, frozen=True, gc=False):
     """Each in 0..1; `risk` is what they come to without knowing the agent."""
 
     destructiveness: float

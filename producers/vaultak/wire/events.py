@@ -49,7 +49,7 @@ class ContextSource(enum.StrEnum):
     SYSTEM = "system"
 
 
-class Local(Struct, frozen=True, omit_defaults=True):
+class Local(Struct, frozen=True, omit_defaults=True, gc=False):
     """What the SDK decided on its own before the action ran."""
 
     decision: str
