@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -48,6 +49,21 @@ def test_the_wheel_has_what_infra_deploys(wheel: zipfile.ZipFile, folder: str) -
 def test_the_wheel_has_the_shipped_model(wheel: zipfile.ZipFile) -> None:
     shipped = [Path(name).suffix for name in wheel.namelist() if name.startswith("vaultak_models/shipped/")]
     assert {".npz", ".json"} <= set(shipped)
+
+
+def test_a_wheel_with_the_compiled_core_says_which_platform_it_is_for(wheel: zipfile.ZipFile) -> None:
+    compiled = [name for name in wheel.namelist() if name.startswith("vaultak/_native/_core.") and name[-2:] != ".c"]
+    assert ("py3-none-any" in Path(wheel.filename or "").name) == (not compiled)
+
+
+def test_without_a_compiler_the_wheel_is_pure_python(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, env=os.environ | {"CC": "/nonexistent/cc"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "without the compiled core" in done.stderr
+    (built,) = tmp_path.glob("*.whl")
+    assert built.name.endswith("py3-none-any.whl")
+    assert not [name for name in zipfile.ZipFile(built).namelist() if name.endswith((".so", ".pyd"))]
 
 
 def test_the_light_sdk_requires_nothing_heavy(wheel: zipfile.ZipFile) -> None:
