@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sdk.operator_side import read_all, settings, until
 from vaultak.config import Settings
 from vaultak.publish import Publisher
-from vaultak.publish.frames import HEADER, encode_frame, read_frames
+from vaultak.publish.frames import HEADER, encode_body, encode_frame, read_frames
 from vaultak.publish.queues import MemoryQueue
 from vaultak.publish.spool import SEGMENT_BYTES, Spool, SpoolFullError, orphans
 from vaultak.wire import Topics
@@ -254,7 +254,7 @@ BODIES = st.lists(st.binary(max_size=300), min_size=1, max_size=30)
 
 
 def frames(bodies: list[bytes]) -> list[bytes]:
-    return [encode_frame("t", KEY, body, [("h", b"v")]) for body in bodies]
+    return [encode_frame(encode_body("t", KEY, body, [("h", b"v")])) for body in bodies]
 
 
 @given(BODIES, st.data())
@@ -336,7 +336,7 @@ def test_a_living_process_keeps_its_spool(tmp_path: Path) -> None:
 
 def test_memory_holds_what_it_may_and_no_more() -> None:
     queue = MemoryQueue(limit_bytes=100)
-    frame = encode_frame("t", KEY, b"x", [])
+    frame = encode_frame(encode_body("t", KEY, b"x", []))
     while queue.pending_bytes + len(frame) <= 100:
         queue.append(frame)
     with pytest.raises(SpoolFullError):

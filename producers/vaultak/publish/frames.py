@@ -27,8 +27,12 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Message)
 
 
-def encode_frame(topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> bytes:
-    body = _encode((topic, key, value, headers))
+def encode_body(topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> bytes:
+    """A message as it lies in a frame: MessagePack."""
+    return _encode((topic, key, value, headers))
+
+
+def encode_frame(body: bytes) -> bytes:
     return HEADER.pack(len(body), zlib.crc32(body)) + body
 
 

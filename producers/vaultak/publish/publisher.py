@@ -15,7 +15,7 @@ import msgspec
 
 from vaultak.config import Settings
 from vaultak.publish.delivery import Delivery
-from vaultak.publish.frames import MAX_BODY_BYTES, encode_frame
+from vaultak.publish.frames import MAX_BODY_BYTES, encode_body, encode_frame
 from vaultak.publish.queues import MemoryQueue, Queue
 from vaultak.publish.spool import DEFAULT_LIMIT_BYTES, Spool, SpoolFullError
 
@@ -68,7 +68,11 @@ class Publisher:
 
     def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Queue one message. A message over 1 MiB and one that finds the queue full are dropped and counted."""
-        frame = encode_frame(topic, key, value, headers)
+        self.emit_body(encode_body(topic, key, value, headers))
+
+    def emit_body(self, body: bytes) -> None:
+        """As `emit`, for a message that is encoded already."""
+        frame = encode_frame(body)
         with self._lock:
             self._emitted += 1
             if len(frame) > MAX_BODY_BYTES:
