@@ -12,14 +12,13 @@ import secrets
 import socket
 import threading
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from vaultak._native import core
+from vaultak.envelope import Publishes, envelope
 from vaultak.redact import Redactor
 from vaultak.wire import (
-    CONTENT_TYPE_JSON,
     GENESIS_HASH,
     SCHEMA_VERSION,
     ActionType,
@@ -41,12 +40,6 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 _sha256 = hashlib.sha256
 
 
-class Publishes(Protocol):
-    """Where events go. Never blocks for long, never raises."""
-
-    def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None: ...
-
-
 def new_instance() -> str:
     """A name for this process's run of an agent."""
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -60,16 +53,13 @@ class Emitter:
 
     def __init__(self, agent_id: str, topic: str, publisher: Publishes, redactor: Redactor) -> None:
         self.agent_id = agent_id
-        self._key = agent_id.encode()
-        self._topic = topic
-        self._publisher = publisher
+        self._envelope = envelope(publisher, topic, agent_id)
         self._redactor = redactor
         self._agent_json = _canonical(agent_id)
         self._payloads: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._resources: dict[str, bytes] = {}
         self._locals: dict[tuple[str, float, str], bytes] = {}
         self._sessions: dict[str, bytes] = {}
-        self._source = ("ce_source", f"/agents/{agent_id}".encode())
         self.begin()
         _LIVING.add(self)
 
@@ -152,7 +142,7 @@ class Emitter:
 
     def _send(
         self,
-        kind: tuple[str, bytes],
+        kind: str,
         event_id: str,
         session_id: str,
         now_s: float,
@@ -166,19 +156,13 @@ class Emitter:
         ts = format_ts(now_s)
         ts_bytes = ts.encode()
         session = self._sessions.get(session_id) or _keep(self._sessions, session_id, _canonical(session_id))
-        headers = [
-            _SPEC_VERSION,
-            ("ce_id", event_id.encode()),
-            kind,
-            self._source,
-            ("ce_time", ts_bytes),
-            _CONTENT_TYPE,
-        ]
+        id_bytes = event_id.encode()
         with self._lock:
             while True:
                 before = self._head
                 seq, previous = before
-                value, digest = _seal(
+                message, digest = self._envelope.seal(
+                    kind, id_bytes, ts_bytes,
                     _BEGIN, head, _INSTANCE, self._instance_json, _NEXT, middle, _PREV_HASH, previous, _QUOTE, tail,
                     _SEQ, b"%d" % seq, _SESSION, session, last, _TS, ts_bytes, _LAST_QUOTE,
                 )  # fmt: skip
@@ -187,7 +171,7 @@ class Emitter:
                 if self._head is before:
                     self._head = after
                     break
-            self._publisher.emit(self._topic, self._key, value, headers)
+            self._envelope.send(message)
         return ts
 
     def _payload(self, payload: dict[str, Any]) -> bytes:
@@ -235,28 +219,14 @@ def _keep(cache: dict[Any, bytes], key: Any, value: bytes) -> bytes:
     return value
 
 
-def _seal_in_python(*parts: bytes) -> tuple[bytes, bytes]:
-    """The event that the parts make, but for its last brace, with its hash; and the hash, in hex.
-
-    `hash` goes in last: its place does not matter, canonical JSON leaves it out.
-    """
-    event = b"".join(parts)
-    digest = _sha256(event + b"}").hexdigest().encode()
-    return b'%b,"hash":"%b"}' % (event, digest), digest
-
-
-_seal = (core and core.seal) or _seal_in_python
-
 _BEGIN, _INSTANCE, _NEXT, _PREV_HASH, _QUOTE = b"{", b',"instance":', b",", b',"prev_hash":"', b'",'
 _SEQ = b'"schema_version":%d,"seq":' % SCHEMA_VERSION
 _SESSION, _TS, _LAST_QUOTE = b',"session_id":', b',"ts":"', b'"'
 _EMPTY_PAYLOAD = b'"payload":{},"payload_bytes":2,"payload_sha256":"%b"' % _sha256(b"{}").hexdigest().encode()
 _TRUNCATED = b',"payload_truncated":true'
-_SPEC_VERSION = ("ce_specversion", b"1.0")
-_CONTENT_TYPE = ("content-type", CONTENT_TYPE_JSON.encode())
-_ACTION = ("ce_type", b"vaultak.action.v1")
-_OUTCOME = ("ce_type", b"vaultak.outcome.v1")
-_CONTEXT = ("ce_type", b"vaultak.context.v1")
+_ACTION = "vaultak.action.v1"
+_OUTCOME = "vaultak.outcome.v1"
+_CONTEXT = "vaultak.context.v1"
 
 
 def _member(name: bytes, value: str) -> bytes:

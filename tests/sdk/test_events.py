@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from vaultak import ActionType, ContextSource, OutcomeStatus, Vaultak
 from vaultak._native import core
 from vaultak.emitter import PAYLOAD_LIMIT_BYTES, REASON_LIMIT_CHARS, Emitter
-from vaultak.emitter import _seal_in_python as sealed_in_python
+from vaultak.envelope import CompiledEnvelope, PlainEnvelope, seal_in_python
+from vaultak.publish.frames import Message, encode_body
 from vaultak.redact import Redactor
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import GENESIS_HASH, Action, Context, Event, Local, Outcome, chain_hash, decode_event, format_ts
@@ -70,9 +71,9 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     def interrupted(*parts: bytes) -> tuple[bytes, bytes]:
         if pending:
             act(e, {}, pending.pop())
-        return sealed_in_python(*parts)
+        return seal_in_python(*parts)
 
-    monkeypatch.setattr("vaultak.emitter._seal", interrupted)
+    monkeypatch.setattr("vaultak.envelope._seal", interrupted)
     act(e, {}, "outer")
     act(e, {}, "later")
     events = published.events()
@@ -82,12 +83,40 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(not getattr(core, "seal", None), reason="no compiled core, or a processor without SHA extensions")
+class _Bodies:
+    """A publisher that takes encoded messages, and keeps them decoded."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        self.emit_body(encode_body(topic, key, value, headers))
+
+    def emit_body(self, body: bytes) -> None:
+        self.messages.append(msgspec.msgpack.decode(body, type=Message))
+
+
+@pytest.mark.skipif(not hasattr(core, "write"), reason="no compiled core, or a processor without SHA extensions")
 @settings(max_examples=300)
-@given(st.lists(st.binary(max_size=200), max_size=8))
-def test_the_compiled_core_seals_as_python_does(parts: list[bytes]) -> None:
+@given(
+    st.lists(st.binary(max_size=300), max_size=30),
+    st.binary(max_size=300),
+    st.text(max_size=40),
+    st.sampled_from([0, 200, 70_000]),
+)
+def test_the_compiled_core_writes_messages_as_python_does(
+    parts: list[bytes], event_id: bytes, agent_id: str, more: int
+) -> None:
+    written = []
+    for way in (PlainEnvelope, CompiledEnvelope):
+        bodies = _Bodies()
+        envelope = way(bodies, "vaultak.actions", agent_id)
+        message, digest = envelope.seal("vaultak.action.v1", event_id, b"2026", *parts, b"x" * more)
+        envelope.send(message)
+        written.append((digest, bodies.messages))
+    assert written[0] == written[1]
     assert core is not None
-    assert core.seal(*parts) == sealed_in_python(*parts)
+    assert core.seal(*parts) == seal_in_python(*parts)
 
 
 @settings(max_examples=200)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from vaultak.config import Settings
 from vaultak.control.hub import Hub, hub_for
 from vaultak.control.signatures import TrustStore
-from vaultak.emitter import Publishes
+from vaultak.envelope import Publishes
 from vaultak.wire import (
     Ack,
     AckResult,
