@@ -26,10 +26,10 @@ class Blobs:
         self._directory = directory
         self._limits = limits
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = [(e.name, e.stat(follow_symlinks=False)) for e in os.scandir(directory) if e.is_file()]
-        self._copied = {name: contents.room_bytes(info) for name, info in found if info.st_nlink == 1}
+        found = [(e.name, e.stat(follow_symlinks=False)) for e in os.scandir(directory) if _NAME.fullmatch(e.name)]
+        self._copied = {name: contents.room_bytes(info) for name, info in found if _is_copy(info)}
         self._total = sum(self._copied.values())
-        self.last = max((int(name) for name, _ in found if _NAME.fullmatch(name)), default=0)
+        self.last = max((int(name) for name, _ in found), default=0)
         """The highest name in use: one is never given twice, a blob may be the last trace of a content."""
 
     @property
@@ -91,3 +91,6 @@ class Blobs:
             self.path(name).unlink()
             self._total -= self._copied.pop(name, 0)
 
+
+def _is_copy(info: os.stat_result) -> bool:
+    return stat.S_ISREG(info.st_mode) and info.st_nlink == 1

@@ -35,6 +35,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     xattrs: dict[str, bytes] = {}
     lost: str = ""
     """Why the content could not be kept."""
+    size: int = 0
 
 
 class Operation(enum.StrEnum):
@@ -71,18 +72,23 @@ def to_name(text: str) -> str:
     return os.fsdecode(text.encode("latin-1"))
 
 
+def recode_state(state: State, translate: Callable[[str], str]) -> State:
+    """`state` with its names translated."""
+    if not state.target and not state.xattrs:
+        return state
+    xattrs = {translate(name): value for name, value in state.xattrs.items()}
+    return msgspec.structs.replace(state, target=translate(state.target), xattrs=xattrs)
+
+
 def recode(entry: Entry, translate: Callable[[str], str]) -> Entry:
     """`entry` with its names translated."""
-
-    def state(of: State) -> State:
-        return msgspec.structs.replace(of, target=translate(of.target)) if of.target else of
 
     return msgspec.structs.replace(
         entry,
         path=translate(entry.path),
         source=translate(entry.source),
-        before=state(entry.before),
-        source_state=state(entry.source_state) if entry.source_state is not None else None,
+        before=recode_state(entry.before, translate),
+        source_state=recode_state(entry.source_state, translate) if entry.source_state is not None else None,
     )
 
 
@@ -91,6 +97,19 @@ class Created(msgspec.Struct, frozen=True, tag="created"):
 
     n: int
     identity: str
+
+
+class Settled(msgspec.Struct, frozen=True, tag="settled"):
+    """What entry `n` left at its path once nothing wrote there any more: what differs from it later is another's."""
+
+    n: int
+    state: State
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The content of entry `n` is about to be put back: what is there from now on may be half of it."""
+
+    n: int
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):
@@ -122,6 +141,7 @@ def look(path: str) -> State:
         uid=found.st_uid,
         gid=found.st_gid,
         mtime_ns=found.st_mtime_ns,
+        size=found.st_size if kind is Kind.FILE else 0,
         target=os.readlink(path) if kind is Kind.SYMLINK else "",
         xattrs={} if kind is Kind.SYMLINK else _xattrs(path),
     )
@@ -137,6 +157,11 @@ def _xattrs(path: str) -> dict[str, bytes]:
         return {name: os.getxattr(path, name) for name in os.listxattr(path)}
     except OSError:
         return {}
+
+
+def same_content(one: State, other: State) -> bool:
+    """Whether nobody wrote between the two: size and time of modification are the same."""
+    return (one.kind, one.size, one.mtime_ns) == (other.kind, other.size, other.mtime_ns)
 
 
 def mtime_ns(path: str) -> int:

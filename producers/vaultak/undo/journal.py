@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from vaultak.undo.entries import Begun, Created, Done, Entry, recode, to_name, to_text
+from vaultak.undo.entries import Begun, Created, Done, Entry, Settled, Started, recode, recode_state, to_name, to_text
 
 MAX_LINE_BYTES = 1024 * 1024
 
-Record = Entry | Created | Begun | Done
+Record = Entry | Created | Settled | Begun | Started | Done
 
 
 class _Tagged(msgspec.Struct, tag="entry"):
@@ -28,7 +28,7 @@ class _Tagged(msgspec.Struct, tag="entry"):
 
 
 _encode = msgspec.json.encode
-_decoder = msgspec.json.Decoder(_Tagged | Created | Begun | Done)
+_decoder = msgspec.json.Decoder(_Tagged | Created | Settled | Begun | Started | Done)
 
 
 class Journal:
@@ -47,7 +47,7 @@ class Journal:
             raise
 
     def append(self, record: Record) -> None:
-        body = _encode(_Tagged(recode(record, to_text)) if isinstance(record, Entry) else record)
+        body = _encode(_for_json(record))
         line = b"%08x %b\n" % (zlib.crc32(body), body)
         if len(line) > MAX_LINE_BYTES:
             raise OSError(errno.EFBIG, "a record of the undo journal is too long")
@@ -94,6 +94,16 @@ class Journal:
         os.close(self._fd)
 
 
+def _for_json(record: Record) -> object:
+    match record:
+        case Entry():
+            return _Tagged(recode(record, to_text))
+        case Settled():
+            return Settled(record.n, recode_state(record.state, to_text))
+        case _:
+            return record
+
+
 def _parse(line: bytes) -> Record | None:
     if not line.endswith(b"\n") or len(line) < 10:
         return None
@@ -101,6 +111,8 @@ def _parse(line: bytes) -> Record | None:
         if int(line[:8], 16) != zlib.crc32(line[9:-1]):
             return None
         record = _decoder.decode(line[9:-1])
+        if isinstance(record, Settled):
+            return Settled(record.n, recode_state(record.state, to_name))
         return recode(record.entry, to_name) if isinstance(record, _Tagged) else record
     except (ValueError, msgspec.MsgspecError, RecursionError):
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,10 +16,24 @@ import msgspec
 from vaultak import governor
 from vaultak.undo.blobs import Blobs, TooLargeError
 from vaultak.undo.compensation import compensate
-from vaultak.undo.entries import Begun, Created, Done, Entry, Kind, Operation, State, look, mtime_ns
-from vaultak.undo.journal import Journal
+from vaultak.undo.entries import (
+    Begun,
+    Created,
+    Done,
+    Entry,
+    Kind,
+    Operation,
+    Settled,
+    Started,
+    State,
+    look,
+    mtime_ns,
+)
+from vaultak.undo.journal import Journal, Record
+from vaultak.undo.left import LeftStates
 from vaultak.undo.limits import UndoLimits
-from vaultak.undo.restore import take_back
+from vaultak.undo.restore import Left, take_back
+from vaultak.undo.settling import watch
 from vaultak.undo.steps import REVERSED, StepPreview, StepResult
 
 log = logging.getLogger("vaultak.undo")
@@ -55,6 +71,10 @@ class UndoLog:
         self._entries: dict[int, Entry] = {}
         self._created: dict[int, str] = {}
         self._remade: dict[str, str] = {}
+        self._left = LeftStates(self._entries, self._note)
+        self._running: dict[str, list[int]] = {}
+        """Entries of actions that are not over yet."""
+        self._started: set[int] = set()
         self._pending: tuple[int, ...] = ()
         self._touched: set[tuple[str, Operation, str]] = set()
         self._order: list[Step] = []
@@ -72,10 +92,16 @@ class UndoLog:
                     self._next = max(self._next, record.n + 1)
                 case Created():
                     self._created[record.n] = record.identity
+                case Settled():
+                    self._left.load(record)
+                case Started():
+                    self._started.add(record.n)
                 case Begun():
                     self._pending = record.entries
                 case Done():
                     entry = self._entries.pop(record.n, None)
+                    self._left.forget(record.n)
+                    self._started.discard(record.n)
                     if entry is not None and record.identity:
                         self._remade[entry.before.identity] = record.identity
         self._next = max(self._next, self._blobs.last + 1)
@@ -114,16 +140,26 @@ class UndoLog:
             self._order.append((action_id, None))
 
     def after(self, action_id: str) -> None:
-        """The action is over: note which files it made, so that another's in their place is told apart."""
+        """The action is over: note what it made and left, so that another's doing is told apart."""
         with self._lock:
-            for place in range(len(self._order) - 1, max(-1, len(self._order) - 9), -1):
-                owner, n = self._order[place]
-                if owner != action_id or n is None or n in self._created:
-                    continue
+            for n in self._running.pop(action_id, ()):
                 entry = self._entries.get(n)
-                if entry is not None and entry.before.kind is Kind.ABSENT and (identity := look(entry.path).identity):
-                    self._created[n] = identity
-                    self._journal.append(Created(n, identity))
+                if entry is not None:
+                    self._note_left(entry, look(entry.path))
+            if not self._left.awaited:
+                return
+        watch.add(self)
+
+    def _note_left(self, entry: Entry, now: State) -> None:
+        if entry.before.kind is Kind.ABSENT and now.identity:
+            self._created[entry.n] = now.identity
+            self._note(Created(entry.n, now.identity))
+        self._left.over(entry, now)
+
+    def settle(self, now_s: float | None = None) -> float | None:
+        """Note what the files that nobody writes to any more hold now; seconds until the next look, if one is due."""
+        with self._lock:
+            return None if self._closed else self._left.look(time.monotonic() if now_s is None else now_s)
 
     def _keep(
         self,
@@ -151,12 +187,10 @@ class UndoLog:
                 source_state=look(source) if source else None,
                 source_parent_mtime_ns=mtime_ns(os.path.dirname(os.path.abspath(source))) if source else 0,
             )
-            try:
-                self._journal.append(entry)
-            except BaseException:
-                self._blobs.drop(entry.before.blob)
-                raise
+            self._note(entry)
+            self._left.before(entry)
             self._entries[n] = entry
+            self._running.setdefault(action_id, []).append(n)
             self._touched.add((action_id, op, path))
             self._order.append((action_id, n))
             if len(self._order) > 2 * self._limits.actions + 64:
@@ -164,12 +198,16 @@ class UndoLog:
 
     def _state(self, n: int, path: str, *, content: bool, losing_name: bool) -> State:
         state = look(path)
-        if not content or not (state.kind is Kind.FILE or (state.kind is Kind.OTHER and losing_name)):
+        if not content or state.kind is Kind.ABSENT or state.kind is Kind.DIRECTORY:
+            return state
+        if not losing_name and state.kind is not Kind.FILE:
             return state
         try:
             self._blobs.keep(str(n), path, losing_name=losing_name)
         except (TooLargeError, OSError) as e:
             self._blobs.drop(str(n))
+            if state.kind is Kind.SYMLINK:
+                return state  # can be made again from its target
             return msgspec.structs.replace(state, lost=f"its content was not kept: {e}")
         return msgspec.structs.replace(state, blob=str(n))
 
@@ -181,12 +219,15 @@ class UndoLog:
         self._order = [(action_id, n) for action_id, n in self._order if action_id in kept]
         self._compensations = {a: c for a, c in self._compensations.items() if a in kept}
         self._touched = {touched for touched in self._touched if touched[0] in kept}
+        self._running = {a: entries for a, entries in self._running.items() if a in kept}
         made = [Created(n, identity) for n, identity in self._created.items()]
-        self._journal.rewrite([*self._entries.values(), *made])
+        self._journal.rewrite([*self._entries.values(), *made, *self._left.records()])
 
     def _forget(self, n: int) -> None:
         entry = self._entries.pop(n, None)
         self._created.pop(n, None)
+        self._left.forget(n)
+        self._started.discard(n)
         if entry is not None and entry.before.blob:
             self._blobs.drop(entry.before.blob)
 
@@ -231,12 +272,12 @@ class UndoLog:
             finally:
                 governor.deactivate(token)
 
-    def _note(self, record: Begun | Done) -> None:
-        """Progress of a rollback. A full disk does not stop it: a step that runs again ends the same."""
+    def _note(self, record: Record) -> None:
+        """A full disk stops neither an action nor a rollback, as long as this process lives it knows what to do."""
         try:
             self._journal.append(record)
         except OSError as e:
-            log.warning("the progress of a rollback of agent %r is not on record: %s", self.agent_id, e)
+            log.warning("the undo journal of agent %r lacks a record: %s", self.agent_id, e)
 
     def _chosen(self, limit_actions: int | None, action_ids: Iterable[str] | None) -> list[Step]:
         """The steps of the actions to take back, newest first."""
@@ -273,7 +314,9 @@ class UndoLog:
 
     def _take_back(self, action_id: str, n: int) -> StepResult:
         entry = self._entries[n]
-        status, detail, identity = take_back(entry, self._created.get(n, ""), self._remade, self._blobs)
+        states = None if n in self._started else self._left.of(entry)
+        left = Left(self._created.get(n, ""), self._remade, states, lambda: self._start(n))
+        status, detail, identity = take_back(entry, left, self._blobs)
         if identity:
             self._remade[entry.before.identity] = identity
         if status != REVERSED and entry.before.blob:
@@ -284,8 +327,13 @@ class UndoLog:
         else:
             self._entries.pop(n)  # its kept content stays on disk, for a person
             self._created.pop(n, None)
+            self._left.forget(n)
             log.warning("not taken back: %s: %s: %s", entry.path, status, detail)
         return StepResult(action_id=action_id, target=entry.path, status=status, detail=detail)
+
+    def _start(self, n: int) -> None:
+        self._started.add(n)
+        self._note(Started(n))
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -297,6 +345,7 @@ class UndoLog:
         with self._lock:
             if self._closed:
                 return
+            self._left.look(math.inf)
             self._closed = True
             directory = self._journal.directory
             self._journal.close()

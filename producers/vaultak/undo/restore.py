@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from vaultak.undo import contents
 from vaultak.undo.blobs import Blobs
-from vaultak.undo.entries import Entry, Kind, Operation, State, look
+from vaultak.undo.entries import Entry, Kind, Operation, State, look, same_content
 from vaultak.undo.steps import CONFLICT, REVERSED, UNSUPPORTED
 
 Outcome = tuple[str, str, str]
@@ -25,10 +27,28 @@ Identities = Mapping[str, str]
 DONE: Outcome = (REVERSED, "", "")
 
 
-def take_back(entry: Entry, made: str, remade: Identities, blobs: Blobs) -> Outcome:
+class Left(NamedTuple):
+    """What is known of what an action left behind."""
+
+    made: str
+    """The identity of what it made; empty when that is not known."""
+    remade: Identities
+    states: tuple[State, ...] | None
+    """The states of its file that it and the same agent's later actions left; `None`: not known, anything passes."""
+    begin: Callable[[], None]
+    """Called before a content is touched: from then on it may be half of it."""
+
+    def wrote(self, now: State) -> bool:
+        return self.states is None or any(same_content(now, state) for state in self.states)
+
+
+CHANGED = "someone else has changed it since"
+
+
+def take_back(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     """Put `entry.path` back to what it was. Never raises `OSError`: what the system refuses is `unsupported`."""
     try:
-        outcome = _STEPS[entry.op](entry, made, remade, blobs)
+        outcome = _STEPS[entry.op](entry, left, blobs)
         if outcome[0] == REVERSED:
             _set_mtime(os.path.dirname(entry.path), entry.parent_mtime_ns)
             if entry.source:
@@ -42,38 +62,46 @@ def _same(state: State, identity: str, remade: Identities) -> bool:
     return state.identity in (identity, remade.get(identity, identity))
 
 
-def _write(entry: Entry, made: str, remade: Identities, blobs: Blobs) -> Outcome:
+def _write(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     now, before = look(entry.path), entry.before
     if before.kind is Kind.ABSENT:
-        return _remove(entry, now, made, remade)
-    if before.kind is Kind.SYMLINK and _same(now, before.identity, remade):
+        return _remove(entry, now, left)
+    if before.kind is Kind.SYMLINK and _same(now, before.identity, left.remade):
         return DONE  # the action was refused: it would have made something where the link is
     if before.lost:
         return UNSUPPORTED, before.lost, ""
-    if now.kind is not Kind.FILE or not _same(now, before.identity, remade):
+    if now.kind is not Kind.FILE or not _same(now, before.identity, left.remade):
         return CONFLICT, "it is another file by now" if now.kind is not Kind.ABSENT else "it is gone by now", ""
+    if not left.wrote(now):
+        return CONFLICT, CHANGED, ""
+    left.begin()
     if not now.mode & 0o200:
-        os.chmod(entry.path, now.mode | 0o200)  # its mode is put back below
+        os.chmod(entry.path, now.mode | 0o200)
     fd = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # not through a link put there meanwhile
     with open(blobs.path(before.blob), "rb") as kept, open(fd, "r+b") as target:
-        if not contents.clone(kept.fileno(), target.fileno()):
-            contents.copy(kept.fileno(), target.fileno())
-    _set_metadata(entry.path, before)
+        if not contents.clone(kept.fileno(), fd):
+            contents.copy(kept.fileno(), fd)
+        if stat.S_IMODE(os.fstat(fd).st_mode) != now.mode:  # ours from above, or writing has cleared set-id bits
+            os.fchmod(target.fileno(), now.mode)
+    _set_metadata(entry.path, before, left.states)
+    _set_mtime(entry.path, before.mtime_ns)
     return DONE
 
 
-def _remove(entry: Entry, now: State, made: str, remade: Identities) -> Outcome:
+def _remove(entry: Entry, now: State, left: Left) -> Outcome:
     """What the action created goes."""
     if now.kind is Kind.ABSENT:
         return DONE
-    removable = now.kind in (Kind.FILE, Kind.SYMLINK) or (made and now.kind is Kind.OTHER)
-    if not removable or (made and not _same(now, made, remade)):
+    removable = now.kind in (Kind.FILE, Kind.SYMLINK) or (left.made and now.kind is Kind.OTHER)
+    if not removable or (left.made and not _same(now, left.made, left.remade)):
         return CONFLICT, "something else is there by now", ""
+    if now.kind is Kind.FILE and not left.wrote(now) and os.lstat(entry.path).st_nlink == 1:
+        return CONFLICT, CHANGED, ""
     os.unlink(entry.path)
     return DONE
 
 
-def _delete(entry: Entry, _made: str, remade: Identities, blobs: Blobs) -> Outcome:
+def _delete(entry: Entry, _left: Left, blobs: Blobs) -> Outcome:
     now, before = look(entry.path), entry.before
     if before.kind is Kind.ABSENT:
         return DONE
@@ -85,10 +113,11 @@ def _delete(entry: Entry, _made: str, remade: Identities, blobs: Blobs) -> Outco
 def _resumed(entry: Entry, now: State, blobs: Blobs) -> Outcome:
     """There is something where nothing should be: what an interrupted run of this very step left, or someone else's."""
     before = entry.before
-    if now.kind is before.kind is Kind.DIRECTORY or (now.kind is Kind.SYMLINK and now.target == before.target):
-        _set_metadata(entry.path, before)
-        return DONE
-    if now.kind is before.kind and before.blob and _is_the_blob(entry.path, before, blobs):
+    if now.kind is before.kind and (
+        now.kind is Kind.DIRECTORY
+        or (now.kind is Kind.SYMLINK and now.target == before.target)
+        or (before.blob and _is_the_blob(entry.path, before, blobs))
+    ):
         _set_metadata(entry.path, before)
         return REVERSED, "", now.identity
     return CONFLICT, "something is there again", ""
@@ -96,7 +125,7 @@ def _resumed(entry: Entry, now: State, blobs: Blobs) -> Outcome:
 
 def _is_the_blob(path: str, before: State, blobs: Blobs) -> bool:
     kept = blobs.path(before.blob)
-    if os.path.samefile(path, kept):
+    if os.path.samestat(os.lstat(path), os.lstat(kept)):
         return True
     if before.kind is not Kind.FILE:
         return False
@@ -110,22 +139,33 @@ def _is_the_blob(path: str, before: State, blobs: Blobs) -> bool:
 def _make_again(path: str, before: State, blobs: Blobs) -> Outcome:
     if before.kind is Kind.DIRECTORY:
         os.mkdir(path)
-    elif before.kind is Kind.SYMLINK:
-        os.symlink(before.target, path)
-    elif before.lost or not before.blob:
-        return UNSUPPORTED, before.lost or "its content was not kept", ""
-    else:
-        _bring_back(blobs, before, path)
+    elif before.lost:
+        return UNSUPPORTED, before.lost, ""
+    elif not (before.blob and _relink(blobs.path(before.blob), before, path)):
+        if before.kind is Kind.SYMLINK:
+            os.symlink(before.target, path)
+        elif before.kind is Kind.FILE and before.blob:
+            _bring_back(blobs.path(before.blob), path)
+        else:
+            return UNSUPPORTED, "its content was not kept", ""
     _set_metadata(path, before)
     return REVERSED, "", look(path).identity
 
 
-def _bring_back(blobs: Blobs, before: State, path: str) -> None:
-    kept = blobs.path(before.blob)
-    if look(str(kept)).identity == before.identity:
-        with contextlib.suppress(OSError):  # another file system by now: copy
-            os.link(kept, path)
-            return
+def _relink(kept: Path, before: State, path: str) -> bool:
+    """Give the very file its name back. False: what is kept is a copy, or on another file system by now."""
+    if look(str(kept)).identity != before.identity:
+        return False
+    try:
+        os.link(kept, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _bring_back(kept: Path, path: str) -> None:
     # Whole or not at all: a file that is half there would look like someone else's.
     directory = os.path.dirname(path)
     try:
@@ -150,27 +190,27 @@ def _bring_back_by_name(kept: Path, path: str) -> None:
         os.unlink(temporary)
 
 
-def _rename(entry: Entry, _made: str, remade: Identities, blobs: Blobs) -> Outcome:
+def _rename(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     source = entry.source_state
     if source is None or source.kind is Kind.ABSENT:
         return DONE
     there, back = look(entry.path), look(entry.source)
     if back.kind is Kind.ABSENT:
-        if not _same(there, source.identity, remade):
+        if not _same(there, source.identity, left.remade):
             return CONFLICT, f"what was moved here from {entry.source} is not here any more", ""
         os.rename(entry.path, entry.source)
-    elif not _same(back, source.identity, remade):
+    elif not _same(back, source.identity, left.remade):
         return CONFLICT, f"something else is at {entry.source} by now", ""
     if entry.before.kind is not Kind.ABSENT and look(entry.path).kind is Kind.ABSENT:
         return _make_again(entry.path, entry.before, blobs)
     return DONE
 
 
-def _mkdir(entry: Entry, made: str, remade: Identities, _blobs: Blobs) -> Outcome:
+def _mkdir(entry: Entry, left: Left, _blobs: Blobs) -> Outcome:
     now = look(entry.path)
     if entry.before.kind is not Kind.ABSENT or now.kind is Kind.ABSENT:
         return DONE
-    if now.kind is not Kind.DIRECTORY or (made and not _same(now, made, remade)):
+    if now.kind is not Kind.DIRECTORY or (left.made and not _same(now, left.made, left.remade)):
         return CONFLICT, "it is no directory any more", ""
     try:
         os.rmdir(entry.path)
@@ -179,20 +219,30 @@ def _mkdir(entry: Entry, made: str, remade: Identities, _blobs: Blobs) -> Outcom
     return DONE
 
 
-def _link(entry: Entry, made: str, remade: Identities, _blobs: Blobs) -> Outcome:
+def _link(entry: Entry, left: Left, _blobs: Blobs) -> Outcome:
     if entry.before.kind is not Kind.ABSENT:
         return DONE
-    return _remove(entry, look(entry.path), made, remade)
+    return _remove(entry, look(entry.path), left)
 
 
-def _metadata(entry: Entry, _made: str, remade: Identities, _blobs: Blobs) -> Outcome:
-    now = look(entry.path)
-    if entry.before.kind is Kind.ABSENT:
+def _metadata(entry: Entry, left: Left, _blobs: Blobs) -> Outcome:
+    now, before = look(entry.path), entry.before
+    if before.kind is Kind.ABSENT:
         return DONE
-    if now.kind is not entry.before.kind or not _same(now, entry.before.identity, remade):
+    if now.kind is not before.kind or not _same(now, before.identity, left.remade):
         return CONFLICT, "it is another file by now", ""
-    _set_metadata(entry.path, entry.before)
+    for name, value in _values(now).items():
+        known = [_values(state).get(name) for state in (before, *(left.states or ()))]
+        if left.states is not None and value not in known and known[0] != known[1]:
+            return CONFLICT, f"someone else has changed its {name} since", ""
+    _set_metadata(entry.path, before, left.states, retime=left.wrote(now))
     return DONE
+
+
+def _values(state: State) -> dict[str, object]:
+    """What a metadata action may change, by name; an attribute that is absent has no name."""
+    attributes = {f"attribute {name}": value for name, value in state.xattrs.items()}
+    return {"mode": state.mode, "owner": (state.uid, state.gid), **attributes}
 
 
 _STEPS = {
@@ -205,20 +255,36 @@ _STEPS = {
 }
 
 
-def _set_metadata(path: str, before: State) -> None:
-    """Owner where permitted, mode, extended attributes, and the time of modification last."""
-    now = look(path)
-    if (before.uid, before.gid) != (now.uid, now.gid):
+def _set_metadata(path: str, before: State, left: tuple[State, ...] | None = None, *, retime: bool = True) -> None:
+    """Owner where permitted, mode, extended attributes, and the time of modification last.
+
+    Where it is known what the action left, only what it changed is put back.
+    """
+    now, after = look(path), left[0] if left else None
+
+    def touched(of: Callable[[State], object]) -> bool:
+        return after is None or of(before) != of(after)
+
+    if touched(lambda s: (s.uid, s.gid)) and (before.uid, before.gid) != (now.uid, now.gid):
         with contextlib.suppress(PermissionError):
             os.chown(path, before.uid, before.gid, follow_symlinks=False)
     if before.kind is not Kind.SYMLINK:
-        os.chmod(path, before.mode)
-        for name in now.xattrs.keys() - before.xattrs.keys():
-            os.removexattr(path, name)
-        for name, value in before.xattrs.items():
-            if now.xattrs.get(name) != value:
-                os.setxattr(path, name, value)
-    _set_mtime(path, before.mtime_ns)
+        if touched(lambda s: s.mode):
+            os.chmod(path, before.mode)
+        for name in {*now.xattrs, *before.xattrs}:
+            if touched(lambda s, name=name: s.xattrs.get(name)):  # type: ignore[misc]
+                _set_attribute(path, name, before.xattrs.get(name), now.xattrs.get(name))
+    if retime and touched(lambda s: s.mtime_ns):
+        _set_mtime(path, before.mtime_ns)
+
+
+def _set_attribute(path: str, name: str, value: bytes | None, now: bytes | None) -> None:
+    if value == now:
+        return
+    if value is None:
+        os.removexattr(path, name)
+    else:
+        os.setxattr(path, name, value)
 
 
 def _set_mtime(path: str, mtime_ns: int) -> None:

@@ -71,6 +71,7 @@ def test_a_kept_content_without_a_record_is_never_written_over(tmp_path: Path) -
 
 
 def test_a_full_disk_costs_the_record_it_refused_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the agent lives it knows without the record; after its death the others are still there."""
     undo = UndoLog(tmp_path / "undo", "agent")
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
@@ -79,12 +80,12 @@ def test_a_full_disk_costs_the_record_it_refused_and_no_other(tmp_path: Path, mo
     write = os.write
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
-        with pytest.raises(OSError, match="no space"):
-            undo.before_delete("b", str(paths[1]))
+        delete(undo, "b", paths[1])
     delete(undo, "c", paths[2])
+    assert [step.action_id for step in undo.steps()] == ["c", "b", "a"]
     let_go(undo)
     assert len(UndoLog(tmp_path / "undo", "agent").rollback()) == 2
-    assert [path.read_text() for path in paths] == ["a", "b", "c"]
+    assert [path.exists() for path in paths] == [True, False, True]
 
 
 def test_a_full_disk_does_not_stop_a_rollback(undo: UndoLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
