@@ -20,6 +20,8 @@ log = logging.getLogger("vaultak.undo")
 FIRST_LOOK_S = 0.05
 LAST_LOOK_S = 1.0
 _SHARE_OF_AGE = 0.1
+_IDLE_LOOKS = 20
+"""With nothing open: the thread stays for a second, to start one for each file would cost the agent more."""
 
 
 class Written(NamedTuple):
@@ -52,6 +54,7 @@ class _Watch:
         self._running = False
         self._sooner = threading.Event()
         self._next_s = 0.0
+        self._idle_looks = 0
 
     def add(self, settling: Settling) -> None:
         with self._lock:
@@ -60,7 +63,7 @@ class _Watch:
                 if self._next_s - time.monotonic() > FIRST_LOOK_S:
                     self._sooner.set()  # seldom: a thread that is woken takes its time from the agent's
                 return
-            self._running = True
+            self._running, self._idle_looks = True, 0
         token = governor.activate(None)  # the thread is ours, not the agent's
         try:
             threading.Thread(target=self._run, name="vaultak-undo-settle", daemon=True).start()
@@ -73,7 +76,7 @@ class _Watch:
         wait_s: float | None = FIRST_LOOK_S
         while wait_s is not None:
             self._next_s = time.monotonic() + wait_s
-            if self._sooner.wait(wait_s):
+            if self._sooner.wait(min(wait_s, LAST_LOOK_S)):
                 self._sooner.clear()
                 time.sleep(FIRST_LOOK_S)
             wait_s = self._look()
@@ -95,8 +98,9 @@ class _Watch:
                 with self._lock:
                     self._logs.add(settling)
         with self._lock:
-            self._running = bool(len(self._logs))
-            return max(FIRST_LOOK_S, min([*waits, LAST_LOOK_S])) if self._running else None
+            self._idle_looks = 0 if len(self._logs) else self._idle_looks + 1
+            self._running = self._idle_looks <= _IDLE_LOOKS
+            return max(FIRST_LOOK_S, min(waits, default=0.0)) if self._running else None
 
     def forget(self) -> None:
         """In a forked child: neither the thread nor the parent's files are here."""
