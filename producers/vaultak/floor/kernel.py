@@ -94,9 +94,7 @@ class PreparedFilter:
             return self._load(_NEW_LISTENER)  # Linux before 5.19
 
     def _load(self, flags: int) -> int:
-        return _call(
-            self._number, ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(flags), ctypes.byref(self._program)
-        )
+        return _call(self._number, ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(flags), ctypes.byref(self._program))
 
 
 class Listener:

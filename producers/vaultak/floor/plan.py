@@ -1,0 +1,83 @@
+"""What a stopped system call is about to do, and how it will be done once it is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vaultak.floor.places import Finder, Place
+from vaultak.floor.tracee import Tracee, signed
+from vaultak.intercept.effect import Effect, Effects
+from vaultak.intercept.paths import printable
+from vaultak.wire import ActionType
+
+
+class Descriptor(NamedTuple):
+    """The call returns this open file; whoever answers closes ours."""
+
+    fd: int
+    close_on_exec: bool
+
+
+class Passed(NamedTuple):
+    """The kernel goes on with the call itself, looking at its arguments anew."""
+
+
+PASS = Passed()
+Answer = Descriptor | Passed | int
+"""An `int` is what the call returns."""
+
+Perform = Callable[[], Answer]
+"""Acts in the supervisor, on what was judged. Raises `OSError`: the call fails with that errno."""
+
+
+class Plan(NamedTuple):
+    """`effects` are judged in order; when all are allowed, `perform` answers."""
+
+    effects: Effects
+    perform: Perform
+    may_block: bool = False
+    """It can take as long as others please: not on the thread that receives."""
+    needs_rights: bool = True
+    """Acts with the supervisor's rights, so only for callers that have the same."""
+    system: bool = False
+    """A read that programs do to be able to run: on record only when it is denied."""
+
+
+class Request:
+    """One stopped call with its caller. Valid inside the `with` of its tracee and finder."""
+
+    def __init__(self, name: str, arguments: tuple[int, ...], tracee: Tracee, finder: Finder) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.tracee = tracee
+        self.finder = finder
+
+    def __getitem__(self, index: int) -> int:
+        return self.arguments[index]
+
+    def integer(self, index: int) -> int:
+        """An argument as a signed `int`."""
+        return signed(self.arguments[index])
+
+    def text(self, index: int) -> bytes:
+        return self.tracee.text(self.arguments[index])
+
+    def place(self, directory: int, name: int, *, follow: bool = True) -> Place:
+        """The place that the argument at index `name` leads to, from the directory given as a descriptor."""
+        return self.finder.find(directory, self.text(name), follow=follow)
+
+
+def passing(_: Request | None = None) -> Plan:
+    """None of our business."""
+    return Plan((), lambda: PASS, needs_rights=False)
+
+
+def file_effect(kind: ActionType, path: str, op: str, **payload: object) -> Effect:
+    """An effect on a file, without a journal."""
+    return Effect(kind, printable(path), {"op": op, **payload})
+
+
+def is_file(place: Place) -> bool:
+    """Whether a place has a name in the file tree (a pipe or a socket has none)."""
+    return place.path.startswith("/")
