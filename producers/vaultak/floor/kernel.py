@@ -27,6 +27,7 @@ _RESPONSE = struct.Struct("=QqiI")
 _ADDFD = struct.Struct("=QIIII")
 _RECEIVE, _SEND, _ID_VALID, _ADD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _CONTINUE = 1
+_MSG_NOSIGNAL = 0x4000
 _ADD_AND_SEND = 2
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
@@ -34,6 +35,7 @@ RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+_libc.sendto.restype = ctypes.c_ssize_t
 
 
 class Notification(NamedTuple):
@@ -46,18 +48,12 @@ class Notification(NamedTuple):
 
 
 def _call(number: int, *arguments: object) -> int:
-    result = int(_syscall(ctypes.c_long(number), *arguments))
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
+    return _checked(_syscall(ctypes.c_long(number), *arguments))
 
 
 def _prctl(option: int, value: int) -> None:
     zero = ctypes.c_ulong(0)
-    if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero))
 
 
 def make_subreaper() -> None:
@@ -173,6 +169,29 @@ def rename(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: 
         ctypes.c_char_p(target),
         ctypes.c_uint(flags),
     )
+
+
+def connect(fd: int, address: bytes) -> None:
+    """`connect` with an address as the caller laid it out."""
+    _checked(_libc.connect(fd, address, ctypes.c_uint(len(address))))
+
+
+def bind(fd: int, address: bytes) -> None:
+    """`bind`, likewise."""
+    _checked(_libc.bind(fd, address, ctypes.c_uint(len(address))))
+
+
+def send_to(fd: int, data: bytes, flags: int, address: bytes) -> int:
+    """`sendto`, likewise; how many bytes were sent."""
+    size, length = ctypes.c_size_t(len(data)), ctypes.c_uint(len(address))
+    return _checked(_libc.sendto(fd, data, size, flags | _MSG_NOSIGNAL, address, length))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
 
 
 def reason_unavailable() -> str:

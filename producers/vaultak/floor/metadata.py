@@ -9,9 +9,8 @@ import time
 
 from vaultak.floor.opening import AT_FDCWD
 from vaultak.floor.places import Place
-from vaultak.floor.plan import Answer, Perform, Plan, Request, file_effect, is_file, passing
+from vaultak.floor.plan import Answer, Perform, Plan, Request, file_effect, is_file, keep_content, passing
 from vaultak.floor.tracee import signed
-from vaultak.intercept.files import keep_content
 from vaultak.intercept.paths import printable
 from vaultak.wire import ActionType
 
@@ -155,7 +154,9 @@ def _utimensat(r: Request) -> Plan:
     info = place.stat()
     if info is None:
         raise OSError(errno.ENOENT, "no such file")
-    return _retimed(r, place, (_moment(*times[:2], info.st_atime_ns), _moment(*times[2:], info.st_mtime_ns)))
+    return _retimed(
+        r, place, (_moment(times[0], times[1], info.st_atime_ns), _moment(times[2], times[3], info.st_mtime_ns))
+    )
 
 
 def _moment(seconds: int, ns: int, unchanged: int) -> int:

@@ -9,9 +9,8 @@ import stat
 from vaultak.floor import kernel
 from vaultak.floor.opening import AT_FDCWD
 from vaultak.floor.places import Place
-from vaultak.floor.plan import Answer, Plan, Request, file_effect, is_file
+from vaultak.floor.plan import Answer, Plan, Request, file_effect, is_file, keep_content
 from vaultak.intercept.effect import Effect
-from vaultak.intercept.files import keep_content
 from vaultak.intercept.paths import printable
 from vaultak.wire import ActionType
 

@@ -8,10 +8,9 @@ import stat
 import struct
 
 from vaultak.floor.places import Place
-from vaultak.floor.plan import Answer, Descriptor, Perform, Plan, Request, file_effect, is_file
+from vaultak.floor.plan import Answer, Descriptor, Perform, Plan, Request, file_effect, is_file, keep_content
 from vaultak.floor.system_files import is_inert, is_system_read
 from vaultak.intercept.effect import NONE, Effects
-from vaultak.intercept.files import keep_content
 from vaultak.wire import ActionType
 
 AT_FDCWD = -100

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vaultak.floor.places import Finder, Place
 from vaultak.floor.tracee import Tracee, signed
 from vaultak.intercept.effect import Effect, Effects
 from vaultak.intercept.paths import printable
 from vaultak.wire import ActionType
+
+if TYPE_CHECKING:
+    from vaultak.undo import UndoLog
 
 
 class Descriptor(NamedTuple):
@@ -56,6 +60,12 @@ class Request:
     def __getitem__(self, index: int) -> int:
         return self.arguments[index]
 
+    def protects(self, pid: int) -> bool:
+        """Whether a signal to `pid`, as in `kill`, reaches the supervisor: one of its threads, its group, everyone."""
+        if pid == -1:
+            return True
+        return -pid == os.getpgrp() if pid < 0 else os.path.isdir(f"/proc/self/task/{pid}")
+
     def integer(self, index: int) -> int:
         """An argument as a signed `int`."""
         return signed(self.arguments[index])
@@ -76,6 +86,11 @@ def passing(_: Request | None = None) -> Plan:
 def file_effect(kind: ActionType, path: str, op: str, **payload: object) -> Effect:
     """An effect on a file, without a journal."""
     return Effect(kind, printable(path), {"op": op, **payload})
+
+
+def keep_content(path: str) -> Callable[[UndoLog, str], object]:
+    """Journals what a file holds before it is overwritten."""
+    return lambda undo, action_id: undo.before_write(action_id, path)
 
 
 def is_file(place: Place) -> bool:

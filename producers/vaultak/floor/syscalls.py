@@ -57,6 +57,7 @@ JUDGED: dict[str, tuple[int, int]] = {
     "futimesat": (261, -1),
     "utimensat": (280, 88),
     "connect": (42, 203),
+    "bind": (49, 200),
     "sendto": (44, 206),
     "sendmsg": (46, 211),
     "sendmmsg": (307, 269),
