@@ -21,8 +21,10 @@ from vaultak.intercept import (
     hook,
     interpreters,
     names,
+    native_files,
     processes,
     sockets,
+    system,
     threads,
 )
 from vaultak.intercept.freezing import freeze
@@ -37,6 +39,8 @@ _TARGETS: Final = (
     freezing,
     descriptors,
     processes,
+    native_files,
+    system,
     sockets,
     code,
     environment,

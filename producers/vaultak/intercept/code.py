@@ -15,6 +15,7 @@ from typing import Any
 from vaultak.intercept import paths
 from vaultak.intercept.calls import here, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.enforce import enforce
 from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.intercept.trust import LIBRARY_ROOTS, SDK_ROOTS, Origin, origins
 from vaultak.wire import ActionType
@@ -131,6 +132,13 @@ def _symbol(o: Occurrence) -> Effects:
     return _code(f"native:{symbol}", {"op": o.event, "library": paths.printable(str(library or "python"))})
 
 
+def _memory(o: Occurrence) -> Effects:
+    """Calling an address, or reading and writing memory at one."""
+    if origins.behind_stdlib(o.frame) is not Origin.FOREIGN or origins.loads_library(o.frame):
+        return NONE
+    return _code("native:memory", {"op": o.event})
+
+
 def _disarming(o: Occurrence) -> Effects:
     """Events that ordinary programs do not raise, but one that looks for the monitor's inside does."""
     if origins.behind_stdlib(o.frame) is not Origin.FOREIGN or origins.loads_library(o.frame):
@@ -162,8 +170,17 @@ CLASSIFIERS: dict[str, Classifier] = {
     "ctypes.dlsym/handle": _symbol,
     "code.__new__": _forged,
     "function.__new__": _constructed,
+    "ctypes.call_function": _memory,
+    "ctypes.cdata": _memory,
+    "ctypes.string_at": _memory,
+    "ctypes.wstring_at": _memory,
+    "ctypes.memoryview_at": _memory,
     "gc.get_objects": _disarming,
+    "gc.get_referents": _disarming,
     "gc.get_referrers": _disarming,
+    "sys._current_exceptions": _disarming,
+    "sys._current_frames": _disarming,
+    "sys.monitoring.register_callback": _disarming,
     "sys.addaudithook": _disarming,
     "sys.settrace": _disarming,
     "sys.setprofile": _disarming,
@@ -176,5 +193,10 @@ def patch() -> None:
 
     `exec` and `eval` look at their caller's frame, and a wrapper would be that caller.
     """
-    modules = ("ctypes", "_ctypes")
-    when_imported("ctypes", lambda: patch_function(modules, "_dlopen", observe("ctypes.dlopen")))
+    when_imported("ctypes", _patch_ctypes)
+
+
+def _patch_ctypes() -> None:
+    patch_function(("ctypes", "_ctypes"), "_dlopen", observe("ctypes.dlopen"))
+    for name in ("memmove", "memset"):
+        patch_function(("ctypes",), name, enforce(f"ctypes.{name}", _memory))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vaultak.intercept import paths
 from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
-from vaultak.intercept.files import keep_content
+from vaultak.intercept.held import keep_content
 from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.wire import ActionType
 

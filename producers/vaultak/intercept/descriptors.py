@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import termios
 from pathlib import Path
 from typing import Any
 
-from vaultak.governor import current
 from vaultak.intercept import paths
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
-from vaultak.intercept.files import is_open_for_writing, keep_content
+from vaultak.intercept.held import STANDARD_STREAMS, keep_content, through
 from vaultak.intercept.patching import patch_function
 from vaultak.intercept.sockets import is_judged, resource_of
 from vaultak.wire import ActionType
 
-_STANDARD_STREAMS = (0, 1, 2)
+_ACCESS_READ, _ACCESS_COPY = 1, 3  # of `mmap`: neither changes the file
 
 
 def _written(fd: object, op: str) -> Effects:
     """What writing to a descriptor does: to a file, or to the peer of a socket; nothing through a pipe."""
-    if not isinstance(fd, int) or fd in _STANDARD_STREAMS:
+    if not isinstance(fd, int) or fd in STANDARD_STREAMS:
         return NONE
-    path = paths.of_descriptor(fd)
-    if path is not None:
-        governor = current()
-        if path.startswith("/dev/") or governor is None or is_open_for_writing(governor.agent_id, path):
-            return NONE
-        return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": op, "fd": fd}, keep_content(path)),)
-    return _sent_through(fd, op)
+    return _sent_through(fd, op) if paths.of_descriptor(fd) is None else through(fd, op, writes=True)
 
 
 def _sent_through(fd: int, op: str) -> Effects:
@@ -47,18 +42,52 @@ def _sent_through(fd: int, op: str) -> Effects:
     return (Effect(ActionType.NETWORK_REQUEST, resource, payload | {"op": op, "fd": fd}),)
 
 
-def _first(o: Occurrence) -> Effects:
-    return _written(o.args[0] if o.args else None, o.event)
+def _argument(o: Occurrence, position: int, keyword: str) -> object:
+    if len(o.args) > position:
+        return o.args[position]
+    return o.call.kwargs.get(keyword) if o.call is not None else None
 
 
-def _destination(position: int, *keywords: str) -> Classifier:
+def _writes(o: Occurrence) -> Effects:
+    return _written(_argument(o, 0, "fd"), o.event)
+
+
+def _reads(o: Occurrence) -> Effects:
+    return through(_argument(o, 0, "fd"), o.event, writes=False)
+
+
+def _copies(source: tuple[int, str], target: tuple[int, str]) -> Classifier:
     def classify(o: Occurrence) -> Effects:
-        if len(o.args) > position:
-            return _written(o.args[position], o.event)
-        kwargs = o.call.kwargs if o.call is not None else {}
-        return _written(next((kwargs[k] for k in keywords if k in kwargs), None), o.event)
+        written = _written(_argument(o, *target), o.event)
+        return (*through(_argument(o, *source), o.event, writes=False), *written)
 
     return classify
+
+
+def _duplicated(o: Occurrence) -> Effects:
+    """`dup2` puts a file under a number that others write to: standard output, say."""
+    fd = _argument(o, 0, "fd")
+    return through(fd, o.event, writes=_may_write(fd))
+
+
+def _may_write(fd: object) -> bool:
+    try:
+        return isinstance(fd, int) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    except OSError:
+        return False
+
+
+def _mapped(o: Occurrence) -> Effects:
+    fd, _length, access, _offset = o.args
+    return through(fd, o.event, writes=access not in (_ACCESS_READ, _ACCESS_COPY) and _may_write(fd))
+
+
+def _controlled(o: Occurrence) -> Effects:
+    """The few controls that write: a file cloned into another, input put into a terminal."""
+    fd, request = o.args[:2]
+    if request == _TIOCSTI:
+        return (Effect(ActionType.CUSTOM, "terminal:input", {"op": "ioctl TIOCSTI", "fd": fd}),)
+    return _written(fd, o.event) if request in _CLONES else NONE
 
 
 def _made(o: Occurrence) -> Effects:
@@ -88,15 +117,25 @@ def _signalled(o: Occurrence) -> Effects:
     return (Effect(ActionType.PROCESS_SPAWN, f"process:pid:{pid}", payload),)
 
 
-_WRITES: dict[str, Classifier] = {
-    "write": _first,
-    "writev": _first,
-    "pwrite": _first,
-    "pwritev": _first,
-    "posix_fallocate": _first,
-    "sendfile": _destination(0, "out_fd"),
-    "copy_file_range": _destination(1, "dst"),
-    "splice": _destination(1, "dst"),
+_TIOCSTI = getattr(termios, "TIOCSTI", -1)
+_CLONES = (0x40049409, 0x4020940D)
+"""FICLONE and FICLONERANGE of `linux/fs.h`."""
+
+_CALLS: dict[str, Classifier] = {
+    "write": _writes,
+    "writev": _writes,
+    "pwrite": _writes,
+    "pwritev": _writes,
+    "posix_fallocate": _writes,
+    "read": _reads,
+    "readv": _reads,
+    "readinto": _reads,
+    "pread": _reads,
+    "preadv": _reads,
+    "dup2": _duplicated,
+    "sendfile": _copies((1, "in_fd"), (0, "out_fd")),
+    "copy_file_range": _copies((0, "src"), (1, "dst")),
+    "splice": _copies((0, "src"), (1, "dst")),
     "mkfifo": _made,
     "mknod": _made,
 }
@@ -105,12 +144,12 @@ _IDENTITIES = (
     "initgroups", "setsid", "setpgid", "chroot", "unshare", "setns",
 )  # fmt: skip
 
-CLASSIFIERS: dict[str, Classifier] = {}
-"""None: these are the effects without an event."""
+CLASSIFIERS: dict[str, Classifier] = {"mmap.__new__": _mapped, "fcntl.ioctl": _controlled}
+"""The others are effects without an event."""
 
 
 def patch() -> None:
-    for name, classifier in _WRITES.items():
+    for name, classifier in _CALLS.items():
         patch_function(("os", "posix"), name, enforce(f"os.{name}", classifier))
     for name in _IDENTITIES:
         patch_function(("os", "posix"), name, enforce(f"os.{name}", _identity))

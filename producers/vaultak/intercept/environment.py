@@ -38,6 +38,7 @@ CLASSIFIERS: dict[str, Classifier] = {
     "os.putenv": _variable,
     "os.unsetenv": _variable,
     "resource.setrlimit": _limit,
+    "resource.prlimit": _limit,
 }
 
 

@@ -11,67 +11,35 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import OrderedDict
-from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vaultak.governor import current
-from vaultak.intercept import paths
+from vaultak.intercept import held, paths
 from vaultak.intercept.calls import Call, covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.held import Journal, keep_content
 from vaultak.intercept.patching import patch_function
 from vaultak.intercept.trust import LIBRARY_ROOTS, Origin, origins
 from vaultak.wire import ActionType
-
-if TYPE_CHECKING:
-    from vaultak.undo import UndoLog
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _WRITE_LETTERS = frozenset("wax+")
 _PATH_ONLY = getattr(os, "O_PATH", 0)
 _SOURCES = (".py", ".pyc", ".pyi", ".so", ".pth")
-_INERT = frozenset({"/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"})
-"""Devices that hold nothing and keep nothing."""
-
 _PUBLIC = ("/usr/share/zoneinfo/", "/etc/localtime", "/etc/mime.types", "/usr/share/mime/")
 """System data that the standard library reads on its own behalf."""
-
-MAX_OPENED = 4096
-"""Files remembered as opened; a write through a descriptor of one forgotten is an action of its own, nothing else."""
-
-_opened_for_writing: OrderedDict[tuple[str, str], None] = OrderedDict()
-
-Journal = Callable[["UndoLog", str], object]
 
 
 def _effect(kind: ActionType, path: str, payload: dict[str, Any], journal: Journal | None = None) -> Effect:
     return Effect(kind, paths.printable(path), payload, journal)
 
 
-def keep_content(path: str) -> Journal:
-    """Journals the content of a file that is about to be overwritten."""
-    return lambda undo, action_id: undo.before_write(action_id, path)
-
-
-def is_open_for_writing(agent_id: str, path: str) -> bool:
-    """Whether an action of this agent opened the file: what it writes through descriptors belongs to that action."""
-    return (agent_id, path) in _opened_for_writing
-
-
-def _remember_opened(path: str) -> Callable[[str], None]:
-    def remember(_action_id: str) -> None:
-        if (governor := current()) is not None:
-            _opened_for_writing[governor.agent_id, path] = None
-            while len(_opened_for_writing) > MAX_OPENED:
-                _opened_for_writing.popitem(last=False)
-
-    return remember
-
-
 def _opened(o: Occurrence) -> Effects:
     name, mode, flags = o.args
-    if isinstance(name, int) or flags & _PATH_ONLY == _PATH_ONLY != 0:
+    writes = bool(flags & _WRITES) or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode))
+    if isinstance(name, int):
+        return held.through(name, "open", writes=writes)
+    if flags & _PATH_ONLY == _PATH_ONLY != 0:
         return NONE
     call, frame = o.call, o.frame
     if call is not None and call.name == "open" and call.argument(7, "opener") is not None:
@@ -80,17 +48,19 @@ def _opened(o: Occurrence) -> Effects:
     if origin is Origin.IMPORTER and frame is not None and _imports(paths.text(name), frame):
         return NONE
     path = paths.resolve(name, dir_fd=_directory(call), follow=not flags & os.O_NOFOLLOW)
-    if path is None or path in _INERT:
+    if path is None or path in held.INERT:
         return NONE
     payload = {"op": "open", "mode": mode if isinstance(mode, str) else _mode(flags)}
-    if flags & _WRITES or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode)):
+    if writes:
         effect = _effect(ActionType.FILE_WRITE, path, payload, keep_content(path))
-        return (effect._replace(allowed=_remember_opened(path)),)
+        return (effect._replace(allowed=held.remember(path, writes=True)),)
     if isinstance(name, str) and name[:1] == "<" and not os.path.lexists(name):
         return NONE  # the compiler looks for the line of a syntax error in `<string>`
-    if (mode is None and paths.is_directory(path)) or _is_upkeep(path, frame, origin):
+    if (mode is None and paths.is_directory(path)) or is_upkeep(path, frame, origin):
         return NONE
-    return (Effect(ActionType.FILE_READ, paths.printable(path), payload),)
+    # What `os.open` gives is a bare descriptor: its uses belong to this action.
+    allowed = held.remember(path, writes=False) if mode is None else None
+    return (Effect(ActionType.FILE_READ, paths.printable(path), payload, None, "", allowed),)
 
 
 def _mode(flags: int) -> str:
@@ -121,7 +91,7 @@ def _imports(path: str, frame: FrameType) -> bool:
     )
 
 
-def _is_upkeep(path: str, frame: FrameType | None, origin: Origin) -> bool:
+def is_upkeep(path: str, frame: FrameType | None, origin: Origin) -> bool:
     """Reads that libraries do on their own behalf: their installed files, source lines for a traceback, time zones."""
     if path.startswith(_PUBLIC):
         return frame is None or origin is not Origin.FOREIGN

@@ -58,9 +58,11 @@ def rebind_aliases() -> None:
             continue
         members = vars(module)
         for alias, value in list(members.items()):
-            found = _replaced.get(id(value))
-            if found is not None and found[0] is value:
-                members[alias] = found[1]
+            newest = value
+            while (found := _replaced.get(id(newest))) is not None and found[0] is newest:
+                newest = found[1]
+            if newest is not value:
+                members[alias] = newest
 
 
 def patch_method(owner: type, name: str, wrapper: Wrapper) -> None:
