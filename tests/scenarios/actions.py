@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from scenarios import actions_code, actions_files, actions_network, actions_processes
+from scenarios import actions_code, actions_files, actions_native, actions_network, actions_processes
 from scenarios.actions_sandbox import Way
 
-WAYS: tuple[Way, ...] = (*actions_files.WAYS, *actions_processes.WAYS, *actions_network.WAYS, *actions_code.WAYS)
+WAYS: tuple[Way, ...] = (
+    *actions_files.WAYS,
+    *actions_native.WAYS,
+    *actions_processes.WAYS,
+    *actions_network.WAYS,
+    *actions_code.WAYS,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -46,7 +45,7 @@ def _skip_unless_possible(way: Way) -> None:
                 pytest.skip("only root may do this")
             continue
         module, _, name = need.partition(".")
-        if not hasattr(importlib.import_module(module), name):
+        if not hasattr(pytest.importorskip(module), name):
             pytest.skip(f"this Python has no {need}")
 
 
