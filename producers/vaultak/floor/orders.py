@@ -1,0 +1,108 @@
+"""What a supervisor is told when it is started, and the messages that pass between it and who started it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vaultak.config import Settings
+from vaultak.policy.settings import PolicySettings
+from vaultak.wire import Topics
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_LENGTH = struct.Struct("=I")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whom to supervise, and for which agent. `argv` empty: the process that sent it, by its own listener."""
+
+    agent_id: str
+    session_id: str
+    policy: PolicySettings
+    settings: dict[str, Any]
+    pause_timeout_s: float
+    rollback_limit: int
+    labels: dict[str, str] = {}
+    argv: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str = ""
+    relays: bool = False
+    """Events go back to the sender, which publishes them."""
+
+
+def pack_settings(settings: Settings) -> dict[str, Any]:
+    members = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    members["topics"] = settings.topics.prefix
+    return {name: str(value) if isinstance(value, Path) else value for name, value in members.items()}
+
+
+def unpack_settings(members: dict[str, Any]) -> Settings:
+    """The inverse of `pack_settings`."""
+    known = dict(members, topics=Topics(members["topics"]))
+    for name in ("data_dir", "spool_dir", "policy"):
+        if known[name] is not None:
+            known[name] = Path(known[name])
+    return Settings(**known)
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message. `kind` is one of `ready`, `failed`, `exited`, `detached`, `killed`, `event`, `flush`, `flushed`,
+    `approve`, `deny`, `pause`, `over`, `signal`."""
+
+    kind: str
+    number: int = 0
+    text: str = ""
+    event: tuple[str, bytes, bytes, list[tuple[str, bytes]]] | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def send(sock: socket.socket, message: Message) -> None:
+    """One message, whole. Not for two threads at a time. Raises `OSError` when the other side is gone."""
+    data = _encode(message)
+    sock.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def receive(sock: socket.socket) -> Message | None:
+    """The next message; blocks. `None` when the other side is gone. Raises `ValueError` for what is none."""
+    header = _exactly(sock, _LENGTH.size)
+    if header is None:
+        return None
+    (size,) = _LENGTH.unpack(header)
+    if size > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {size} bytes")
+    data = _exactly(sock, size)
+    return None if data is None else _decode(data)
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        try:
+            part = sock.recv(size - len(data))
+        except ConnectionResetError:
+            return None
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def send_order(sock: socket.socket, order: Order) -> None:
+    data = msgspec.msgpack.encode(order)
+    sock.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def receive_order(sock: socket.socket) -> Order:
+    """Raises `ValueError` for what is no order."""
+    header = _exactly(sock, _LENGTH.size)
+    data = _exactly(sock, _LENGTH.unpack(header)[0]) if header else None
+    if data is None:
+        raise ValueError("no order came")
+    return msgspec.msgpack.decode(data, type=Order)

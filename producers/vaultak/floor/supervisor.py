@@ -1,0 +1,281 @@
+"""Receives what the filter stopped, judges it, and answers. Runs in a process of its own, outside the filter."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+from vaultak.agent import Agent, Judged
+from vaultak.errors import ActionDeniedError, AgentKilledError
+from vaultak.floor import metadata, names, network, opening, programs
+from vaultak.floor.kernel import Listener, Notification
+from vaultak.floor.places import Finder
+from vaultak.floor.plan import Descriptor, Passed, Plan, Request
+from vaultak.floor.syscalls import Table
+from vaultak.floor.tracee import Tracee, status_of
+from vaultak.intercept.effect import Effect
+from vaultak.policy.evaluate import CompiledPolicy
+from vaultak.wire import ActionType, AgentState, Decision, OutcomeStatus
+
+log = logging.getLogger("vaultak")
+
+ASSURANCE = "floor"
+MAX_WAITING = 512
+"""Calls that may wait at a time (for a resume, for a slow connection); those beyond it fail with EAGAIN."""
+
+_HANDLERS: dict[str, Callable[[Request], Plan]] = {
+    **opening.HANDLERS,
+    **names.HANDLERS,
+    **metadata.HANDLERS,
+    **network.HANDLERS,
+    **programs.HANDLERS,
+}
+_PASSES = (Decision.ALLOW, Decision.ALERT)
+_RIGHTS = ("Uid:", "Gid:", "Groups:", "CapEff:")
+
+Allowed = list[tuple[Effect, str]]
+"""Effects with the ids of their actions."""
+
+
+class _Stopped(NamedTuple):
+    """An effect that may not pass without more ado."""
+
+    at: int
+    judged: Judged
+
+
+class Supervisor:
+    """Judges the system calls of one filter's processes for one agent.
+
+    `policy` is what `agent` judges by; `killed` is called when the agent was killed; names that start with one of
+    `own_paths` nobody under the filter can reach; `excused(name, arguments, pid)`
+    says of a call that it is not to be judged. Every call gets an answer; an error of ours is answered with EPERM.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        architecture: Table,
+        agent: Agent,
+        policy: CompiledPolicy,
+        *,
+        session_id: str,
+        labels: dict[str, str],
+        killed: Callable[[], None],
+        own_paths: tuple[str, ...] = (),
+        excused: Callable[[Notification, str], bool] = lambda _n, _name: False,
+    ) -> None:
+        self._listener = listener
+        self._judged_calls = architecture.judged
+        self._agent = agent
+        self._policy = policy
+        self._session_id = session_id
+        self._labels = labels
+        self._killed = killed
+        self._excused = excused
+        self._rights = status_of(os.getpid(), _RIGHTS)
+        self._own = (f"/proc/{os.getpid()}/", *own_paths)
+        self._room = threading.BoundedSemaphore(MAX_WAITING)
+        self.stopped_calls = 0
+        self.failures = 0
+        """Calls that failed because of an error of ours."""
+        self.crowded_out = 0
+        """Calls that failed because too many were waiting."""
+
+    def serve(self, until: int = -1) -> None:
+        """Answer until no process is left under the filter, or descriptor `until` can be read."""
+        poll = select.poll()
+        poll.register(self._listener.fd, select.POLLIN)
+        if until >= 0:
+            poll.register(until, select.POLLIN)
+        while True:
+            for fd, event in poll.poll():
+                if fd == until or not event & select.POLLIN:
+                    return
+                self._receive()
+
+    def _receive(self) -> None:
+        notification = self._listener.receive()
+        if notification is None:
+            return
+        self.stopped_calls += 1
+        try:
+            self._handle(notification)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours, and the call must not pass
+            self._failed(notification, e)
+
+    def _failed(self, notification: Notification, error: Exception) -> None:
+        self.failures += 1
+        name = self._judged_calls.get(notification.number, str(notification.number))
+        log.error("floor: `%s` of thread %d refused: %r", name, notification.pid, error)
+        self._listener.finish(notification.id, -errno.EPERM)
+
+    def _handle(self, notification: Notification) -> None:
+        name = self._judged_calls[notification.number]
+        if self._excused(notification, name):
+            self._listener.let_pass(notification.id)
+            return
+        with ExitStack() as held:
+            try:
+                tracee = held.enter_context(closing(Tracee(notification.pid)))
+                finder = held.enter_context(Finder(tracee))
+                plan = _HANDLERS[name](Request(name, notification.arguments, tracee, finder))
+            except OSError as e:
+                self._listener.finish(notification.id, -(e.errno or errno.EPERM))
+                return
+            # Only now is it sure that all of it was read from the caller, and not from one with its number.
+            if not self._listener.is_waiting(notification.id):
+                return
+            call = _Call(self, notification, tracee, plan)
+            if any(self._is_own(effect) for effect in plan.effects):
+                self._listener.finish(notification.id, -errno.EACCES)
+                return
+            stopped = call.judge()
+            if stopped is None and not plan.may_block:
+                call.conclude()
+            else:
+                self._start(call, stopped, held.pop_all())
+
+    def _start(self, call: _Call, stopped: _Stopped | None, held: ExitStack) -> None:
+        """Go on in a thread of the call's own: it waits, and others shall not."""
+
+        def run() -> None:
+            try:
+                with held:
+                    call.go_on(stopped)
+            except Exception as e:  # noqa: BLE001 - as above
+                self._failed(call.notification, e)
+            finally:
+                self._room.release()
+
+        if self._room.acquire(blocking=False):
+            threading.Thread(target=run, name="vaultak-floor", daemon=True).start()
+            return
+        self.crowded_out += 1
+        with held:
+            self._listener.finish(call.notification.id, -errno.EAGAIN)
+
+    # -- what a call asks of the agent ---------------------------------------------------------------------------
+
+    def judge(self, effect: Effect) -> Judged:
+        return self._agent.judge(
+            self._session_id,
+            effect.action_type,
+            effect.resource,
+            effect.payload,
+            labels=self._labels,
+            assurance=ASSURANCE,
+        )
+
+    def is_upkeep(self, effect: Effect) -> bool:
+        """Whether a read of the system's files goes without saying: nobody blocks it, and the agent is not killed."""
+        if self._agent.state is AgentState.KILLED:
+            return False
+        return "blocked_resources" not in self._policy.evaluate(effect.action_type, effect.resource).rules
+
+    def _is_own(self, effect: Effect) -> bool:
+        """Whether it reaches for the supervisor itself: its memory, its journal, its queue, or a directory of theirs."""
+        resource = effect.resource
+        return resource.startswith(self._own) or (
+            effect.action_type is ActionType.FILE_DELETE and any(own.startswith(resource + "/") for own in self._own)
+        )
+
+    def enforce(self, judged: Judged) -> None:
+        try:
+            self._agent.enforce(self._session_id, judged.action_id, judged.verdict)
+        except AgentKilledError:
+            self._killed()
+            raise
+
+    def keep(self, effect: Effect, action_id: str) -> None:
+        """Journal what the effect will destroy. Failing to is no reason to refuse it: rollback reports it missing."""
+        if effect.journal is not None and self._agent.undo is not None:
+            try:
+                effect.journal(self._agent.undo, action_id)
+            except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
+                log.error("floor: no undo of `%s`: %r", effect.resource, e)
+
+    def settle(self, allowed: Allowed, error: OSError | None, start_s: float) -> None:
+        duration_ms = (time.perf_counter() - start_s) * 1000
+        status = OutcomeStatus.OK if error is None else OutcomeStatus.ERROR
+        for _, action_id in allowed:
+            text = "" if error is None else f"OSError: {error}"
+            self._agent.outcome(self._session_id, action_id, status, error=text, duration_ms=duration_ms)
+
+    def has_rights_of(self, tracee: Tracee) -> bool:
+        return self._rights == tracee.rights()
+
+    @property
+    def listener(self) -> Listener:
+        return self._listener
+
+
+class _Call:
+    """One stopped call on its way to an answer."""
+
+    def __init__(self, supervisor: Supervisor, notification: Notification, tracee: Tracee, plan: Plan) -> None:
+        self.notification = notification
+        self._supervisor = supervisor
+        self._tracee = tracee
+        self._plan = plan
+        self._allowed: Allowed = []
+
+    def judge(self, start: int = 0) -> _Stopped | None:
+        """Judge the effects from `start` on, up to one that is stopped."""
+        for at in range(start, len(self._plan.effects)):
+            effect = self._plan.effects[at]
+            if self._plan.system and self._supervisor.is_upkeep(effect):
+                continue
+            judged = self._supervisor.judge(effect)
+            if judged.verdict.decision not in _PASSES:
+                return _Stopped(at, judged)
+            self._allowed.append((effect, judged.action_id))
+        return None
+
+    def go_on(self, stopped: _Stopped | None) -> None:
+        """Wait where the agent is paused, fail where the action is denied, act where it is allowed."""
+        try:
+            while stopped is not None:
+                self._supervisor.enforce(stopped.judged)
+                self._allowed.append((self._plan.effects[stopped.at], stopped.judged.action_id))
+                stopped = self.judge(stopped.at + 1)
+        except (ActionDeniedError, AgentKilledError):
+            self._supervisor.listener.finish(self.notification.id, -errno.EACCES)
+            return
+        self.conclude()
+
+    def conclude(self) -> None:
+        """Everything is allowed: act and answer."""
+        listener, identity = self._supervisor.listener, self.notification.id
+        if not listener.is_waiting(identity):
+            return
+        for effect, action_id in self._allowed:
+            self._supervisor.keep(effect, action_id)
+        start_s = time.perf_counter()
+        if self._plan.needs_rights and not self._supervisor.has_rights_of(self._tracee):
+            listener.let_pass(identity)
+            return
+        try:
+            answer = self._plan.perform()
+        except OSError as e:
+            listener.finish(identity, -(e.errno or errno.EPERM))
+            self._supervisor.settle(self._allowed, e, start_s)
+            return
+        if isinstance(answer, Passed):
+            listener.let_pass(identity)
+            return
+        if isinstance(answer, Descriptor):
+            try:
+                listener.finish_with_descriptor(identity, answer.fd, close_on_exec=answer.close_on_exec)
+            finally:
+                os.close(answer.fd)
+        else:
+            listener.finish(identity, answer)
+        self._supervisor.settle(self._allowed, None, start_s)
