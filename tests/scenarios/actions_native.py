@@ -5,10 +5,12 @@ from __future__ import annotations
 import faulthandler
 import io
 import mmap
+import multiprocessing
 import os
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from scenarios.actions_sandbox import Sandbox, Way
@@ -173,12 +175,25 @@ def _peeked(s: Sandbox) -> None:
 def _in_memory(s: Sandbox) -> None:
     import ctypes
 
-    s.kept = ctypes.create_string_buffer(b"secret")  # type: ignore[attr-defined]
-    s.fd = ctypes.addressof(s.kept)  # type: ignore[attr-defined]
+    buffer = ctypes.create_string_buffer(b"secret")
+    s.keep(buffer)
+    s.fd = ctypes.addressof(buffer)
 
 
 def _niced(s: Sandbox) -> bool:
     return os.getpriority(os.PRIO_PROCESS, s.fd) == 5
+
+
+def _host_processes(s: Sandbox) -> None:
+    """A pool whose one process runs before the agent begins."""
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    pool.submit(os.getpid).result()
+    s.keep(pool, pool.shutdown)
+
+
+def _host_pool(s: Sandbox) -> None:
+    pool = multiprocessing.get_context("fork").Pool(1)
+    s.keep(pool, pool.terminate)
 
 
 _SHM: dict[str, Any] = {"needs": ("_posixshmem.shm_open",), "outcome": True}
@@ -213,9 +228,15 @@ WAYS: tuple[Way, ...] = (
         needs=("readline.read_history_file",)),
     Way("shm_open", _share, _shared_and_gone, "file_write", lambda s: f"/dev/shm/{_segment(s)}", **_SHM),
     Way("shared_memory", _share_by_class, _shared_and_gone, "file_write", lambda s: f"/dev/shm/{_segment(s)}",
-        repeats=True, **_SHM),
+        **_SHM),
     Way("shm_unlink", _unlink_shared, lambda s: not _shared_and_gone(s), "file_delete",
         lambda s: f"/dev/shm/{_segment(s)}", prepare=_share, **_SHM),
+    Way("host_process_pool_submit", lambda s: s.kept.submit(os.mkdir, s.path("new")).result(),
+        lambda s: s.exists("new"), "code_execution", lambda s: "code:posix.mkdir", prepare=_host_processes),
+    Way("host_process_pool_apply", lambda s: s.kept.apply(os.mkdir, (s.path("new"),)),
+        lambda s: s.exists("new"), "code_execution", lambda s: "code:posix.mkdir", prepare=_host_pool),
+    Way("host_process_pool_map", lambda s: s.kept.map(os.mkdir, [s.path("new")]),
+        lambda s: s.exists("new"), "code_execution", lambda s: "code:posix.mkdir", prepare=_host_pool),
     Way("shadow_password", _shadow, lambda s: s.result is not None, "file_read", lambda s: "/etc/shadow",
         needs=("root", "spwd.getspnam")),
     Way("ctypes_memmove", _moved_memory, lambda s: s.result is not None and s.result.value == b"after!",

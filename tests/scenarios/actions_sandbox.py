@@ -22,6 +22,8 @@ class Sandbox:
         self.root = root.resolve()
         self.fd = -1
         self.result: Any = None
+        self.kept: Any = None
+        self._release: Callable[[], object] | None = None
         (self.root / "data.txt").write_text("secret")
         (self.root / "dir").mkdir()
         (self.root / "tree" / "deep").mkdir(parents=True)
@@ -121,7 +123,13 @@ class Sandbox:
             time.sleep(0.005)
         return False
 
+    def keep(self, thing: object, release: Callable[[], object] | None = None) -> None:
+        """Something of the host's that the agent uses."""
+        self.kept, self._release = thing, release
+
     def close(self) -> None:
+        if self._release is not None:
+            self._release()
         for child in self._children:
             child.kill()
             child.wait()

@@ -22,6 +22,7 @@ from vaultak.intercept import (
     interpreters,
     names,
     native_files,
+    pools,
     processes,
     sockets,
     system,
@@ -47,6 +48,7 @@ _TARGETS: Final = (
     databases,
     interpreters,
     threads,
+    pools,
 )
 
 _lock = threading.Lock()

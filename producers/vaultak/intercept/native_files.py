@@ -15,7 +15,7 @@ from vaultak.intercept import paths
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
 from vaultak.intercept.files import is_upkeep
-from vaultak.intercept.held import keep_content, through
+from vaultak.intercept.held import keep_content, remember, through
 from vaultak.intercept.patching import patch_function, patch_method, when_imported
 from vaultak.intercept.trust import Origin, origins
 from vaultak.wire import ActionType
@@ -93,8 +93,9 @@ def _segment(o: Occurrence) -> str:
 
 
 def _shared(o: Occurrence) -> Effects:
-    writes = int(_argument(o, 1, "flags") or 0) & _WRITE_FLAGS
-    return _written(_segment(o), o) if writes else _read(_segment(o), o)
+    path, writes = _segment(o), bool(int(_argument(o, 1, "flags") or 0) & _WRITE_FLAGS)
+    effects = _written(path, o) if writes else _read(path, o)
+    return tuple(effect._replace(allowed=remember(path, writes=writes)) for effect in effects)
 
 
 # -- posix_spawn -----------------------------------------------------------------------------------------------
