@@ -24,7 +24,7 @@ from vaultak.monitor import Monitor
 from vaultak.policy.evaluate import CompiledPolicy
 from vaultak.policy.load import load_policy
 from vaultak.policy.settings import KillSwitchMode, PolicySettings
-from vaultak.redact import Redactor, shown
+from vaultak.redact import Redaction, Redactor, shown
 from vaultak.wire import ActionType, OutcomeStatus, Verdict
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Vaultak:
         settings: Settings | None = None,
         publisher: Publisher | None = None,
         redactor: Redactor | None = None,
+        redact: Redaction | None = None,
     ) -> None:
         self.settings = _settings(settings, api_key, bootstrap_servers)
         given = {
@@ -89,7 +90,7 @@ class Vaultak:
         self._rollback_limit = _in_range("rollback_limit", rollback_limit, 0, MAX_ROLLBACK_LIMIT)
         self._pause_timeout_s = _in_range("pause_timeout_s", pause_timeout_s, 0, 86_400 * 30)
         self._state_timeout_s = _in_range("state_timeout_s", state_timeout_s, 0, 60)
-        self._redactor = redactor or Redactor()
+        self._redactor = redactor or Redactor(redact)
         self._lock = threading.RLock()
         self._publisher = publisher
         self._connects = publisher is None
@@ -114,7 +115,8 @@ class Vaultak:
         """
         if session_id is not None:
             _identifier("session id", session_id)
-        return Monitor(self._agent(agent_id), session_id=session_id, labels=labels, intercept=intercept)
+        shown = self._redactor.value(dict(labels)) if labels else None
+        return Monitor(self._agent(agent_id), session_id=session_id, labels=shown, intercept=intercept)
 
     def action(
         self,

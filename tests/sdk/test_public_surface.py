@@ -46,7 +46,8 @@ def test_the_exports_are_these_and_each_is_there() -> None:
         (
             Vaultak,
             "api_key allowed_resources blocked_resources allowed_action_types max_actions_per_minute max_risk_score "
-            "rollback_limit mode pause_timeout_s state_timeout_s bootstrap_servers policy settings publisher redactor",
+            "rollback_limit mode pause_timeout_s state_timeout_s bootstrap_servers policy settings publisher redactor "
+            "redact",
         ),
         (Vaultak.monitor, "self agent_id labels session_id intercept"),
         (Vaultak.action, "self action_type resource undo agent_id"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultak.redact import Redactor, luhn
+from vaultak.redact import Redaction, Redactor, luhn
 
 redactor = Redactor()
 
@@ -103,7 +103,7 @@ def test_no_surroundings_hide_a_secret(kind: str, edge: str, filler: str) -> Non
 
 
 def test_patterns_and_names_of_ones_own() -> None:
-    own = Redactor({"badge": r"\bB-[0-9]{6}\b"}, ("maiden_name",))
+    own = Redactor(Redaction(patterns={"badge": r"\bB-[0-9]{6}\b"}, names=("maiden_name",)))
     assert own.value({"x": "badge B-123456", "maiden_name": "Smith"}) == {
         "x": "badge [REDACTED:badge]",
         "maiden_name": "[REDACTED:named]",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.redaction_cases import GONE, GONE_IN, STAYS, STAYS_IN, S
-from vaultak.redact import Redactor
+from vaultak.errors import ConfigurationError
+from vaultak.redact import Redaction, Redactor
 
 redactor = Redactor()
 SCRAPS = [text for text, _ in GONE] + STAYS + ["[REDACTED:", "]", '"', "'", "=", ": ", " ", "\n", "password", "\\"]
@@ -50,9 +51,11 @@ def test_a_second_time_changes_nothing(scraps: list[str]) -> None:
 
 def test_users_say_what_else_is_secret_and_what_is_not() -> None:
     own = Redactor(
-        {"badge": r"badge (?P<secret>B-[0-9]{6})"},
-        ["maidenName"],
-        [r"AKIA[A-Z]*TEST[A-Z]*", "4111 1111 1111 1111", "x+"],
+        Redaction(
+            patterns={"badge": r"badge (?P<secret>B-[0-9]{6})"},
+            names=["maidenName"],
+            allow=[r"AKIA[A-Z]*TEST[A-Z]*", "4111 1111 1111 1111", "x+"],
+        )
     )
     test_key = "AKIA" + "TEST" + "Q" * 12
     assert own.value({"t": "badge B-123456", "maiden_name": "Smith", "maidenName": "Smith"}) == {
@@ -65,3 +68,9 @@ def test_users_say_what_else_is_secret_and_what_is_not() -> None:
 
 def test_a_card_number_that_is_an_integer_goes() -> None:
     assert redactor.value({"n": 4111111111111111}) == {"n": "[REDACTED:card]"}
+
+
+@pytest.mark.parametrize("wrong", [{"patterns": {"x": "("}}, {"allow": ["["]}])
+def test_a_pattern_that_is_none_is_said_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="is no RE2 pattern"):
+        Redactor(Redaction(**wrong))

@@ -3,5 +3,6 @@
 from vaultak.redact.cards import luhn
 from vaultak.redact.formats import FORMATS
 from vaultak.redact.redactor import Redactor, shown
+from vaultak.redact.settings import Redaction
 
-__all__ = ["FORMATS", "Redactor", "luhn", "shown"]
+__all__ = ["FORMATS", "Redaction", "Redactor", "luhn", "shown"]

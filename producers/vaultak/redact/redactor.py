@@ -8,16 +8,18 @@ any text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import re2
 
+from vaultak.errors import ConfigurationError
 from vaultak.redact import assignments, cards
 from vaultak.redact.formats import FORMATS
 from vaultak.redact.marks import is_mark, mark
 from vaultak.redact.names import may_name_secret, names_secret, parts
 from vaultak.redact.randomness import looks_random
+from vaultak.redact.settings import Redaction
 
 MAX_DEPTH = 32
 MIN_SECRET_CHARS = 8
@@ -37,26 +39,20 @@ _NOTHING, _PERHAPS, _SECRET = 0, 1, 2
 class Redactor:
     """Takes secrets out of JSON-like values. Never raises; idempotent; thread-safe.
 
-    `extra_patterns` (kind to RE2, in which a group `secret` may mark the part that is taken out) and `extra_names` (of
-    members, any case) come on top of what is known. `allow`: RE2 patterns; what one matches in full is no secret,
-    whatever else says so. Raises `re2.error` for a pattern that is none.
+    What `own` names comes on top of what is known. Raises `ConfigurationError` for a pattern that is none.
     """
 
-    def __init__(
-        self,
-        extra_patterns: Mapping[str, str] | None = None,
-        extra_names: Iterable[str] = (),
-        allow: Sequence[str] = (),
-    ) -> None:
-        patterns = {**FORMATS, **(extra_patterns or {}), _CARD: cards.PATTERN, _ASSIGNED: assignments.SCREEN}
-        self._kinds = tuple(patterns)
-        self._compiled = tuple(re2.compile(p) for p in patterns.values())
+    def __init__(self, own: Redaction | None = None) -> None:
+        own = own or Redaction()
+        known = {**FORMATS, **own.patterns, _CARD: cards.PATTERN, _ASSIGNED: assignments.SCREEN}
+        self._kinds = tuple(known)
+        self._compiled = tuple(_compiled(kind, pattern) for kind, pattern in known.items())
         self._screen = re2.Set.SearchSet()
-        for pattern in patterns.values():
+        for pattern in known.values():
             self._screen.Add(pattern)
         self._screen.Compile()
-        self._allow = tuple(re2.compile(pattern) for pattern in allow)
-        self._extra_names = frozenset(parts(name).lower() for name in extra_names)
+        self._allow = tuple(_compiled("allow", pattern) for pattern in own.allow)
+        self._extra_names = frozenset(parts(name).lower().replace("-", "_") for name in own.names)
         self._known_names: dict[str, int] = {}
         self._known_texts: dict[str, str] = {}
 
@@ -212,13 +208,20 @@ class Redactor:
     def _what_it_names(self, name: str) -> int:
         known = self._known_names.get(name)
         if known is None:
-            if parts(name).lower() in self._extra_names or names_secret(name):
+            if parts(name).lower().replace("-", "_") in self._extra_names or names_secret(name):
                 known = _SECRET
             else:
                 known = _PERHAPS if may_name_secret(name) else _NOTHING
             if len(self._known_names) < _CACHED_NAMES:
                 self._known_names[name] = known
         return known
+
+
+def _compiled(kind: str, pattern: str) -> Any:
+    try:
+        return re2.compile(pattern)
+    except re2.error as e:
+        raise ConfigurationError(f"redaction of `{kind}`: `{pattern[:100]}` is no RE2 pattern: {e}") from None
 
 
 def shown(value: object) -> str:
