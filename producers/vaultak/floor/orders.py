@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("=I")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom to supervise, and for which agent. `argv` empty: the process that sent it, by its own listener."""
+    """Whom to supervise, and for which agent. `program` empty: the process that sent it, by its own listener."""
 
     agent_id: str
     session_id: str
@@ -27,9 +27,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pause_timeout_s: float
     rollback_limit: int
     labels: dict[str, str] = {}
-    argv: list[str] = []
-    env: dict[str, str] = {}
-    cwd: str = ""
+    program: bytes = b""
+    argv: list[bytes] = []
+    group: int = 0
+    """Process group of the program: that of whoever waits for it, so that a terminal's signals reach it."""
+    env: list[tuple[bytes, bytes]] = []
     relays: bool = False
     """Events go back to the sender, which publishes them."""
 

@@ -55,7 +55,7 @@ class Supervisor:
     """Judges the system calls of one filter's processes for one agent.
 
     `policy` is what `agent` judges by; `killed` is called when the agent was killed; names that start with one of
-    `own_paths` nobody under the filter can reach; `excused(name, arguments, pid)`
+    `own_paths` nobody under the filter can reach; `excused(tid, name)`
     says of a call that it is not to be judged. Every call gets an answer; an error of ours is answered with EPERM.
     """
 
@@ -70,7 +70,7 @@ class Supervisor:
         labels: dict[str, str],
         killed: Callable[[], None],
         own_paths: tuple[str, ...] = (),
-        excused: Callable[[Notification, str], bool] = lambda _n, _name: False,
+        excused: Callable[[int, str], bool] = lambda _tid, _name: False,
     ) -> None:
         self._listener = listener
         self._judged_calls = architecture.judged
@@ -119,7 +119,7 @@ class Supervisor:
 
     def _handle(self, notification: Notification) -> None:
         name = self._judged_calls[notification.number]
-        if self._excused(notification, name):
+        if self._excused(notification.pid, name):
             self._listener.let_pass(notification.id)
             return
         with ExitStack() as held:
@@ -181,7 +181,7 @@ class Supervisor:
         return "blocked_resources" not in self._policy.evaluate(effect.action_type, effect.resource).rules
 
     def _is_own(self, effect: Effect) -> bool:
-        """Whether it reaches for the supervisor itself: its memory, its journal, its queue, or a directory of theirs."""
+        """Whether it reaches for the supervisor itself: its memory, journal or queue, or their directory."""
         resource = effect.resource
         return resource.startswith(self._own) or (
             effect.action_type is ActionType.FILE_DELETE and any(own.startswith(resource + "/") for own in self._own)
