@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import time
 from typing import Annotated
 
 import msgspec
 import typer
 
-from vaultak.undo import StepPreview, StepResult, ended_logs
+from vaultak.emitter import Emitter
+from vaultak.publish import Publisher
+from vaultak.redact import Redactor
+from vaultak.undo import StepPreview, StepResult, ended_logs, record
 from vaultak.wire import CommandType
 from vaultak_devstack.keys import command_signer
 from vaultak_streams.cli.connections import current_settings, open_store
@@ -22,6 +26,10 @@ Reason = Annotated[str, typer.Option(help="why; the agent and the audit trail ge
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 Wait = Annotated[float, typer.Option(help="seconds to wait for the agent's answer", min=0.1, max=60)]
 ActionId = Annotated[str, typer.Argument(help="the action's id, as the verdict names it")]
+
+
+AUDIT_WAIT_S = 5.0
+"""For the broker to take the outcomes of a rollback."""
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +78,8 @@ def rollback(
     Running instances do it themselves, as many as their own `rollback_limit` allows. Where none answers, the logs that
     ended instances left on this machine are used.
     """
-    if not dry_run and _answered(agent, reason, wait, as_json):
+    answered = None if dry_run else _answered(agent, reason, wait, as_json)
+    if answered:
         return
     logs = ended_logs(current_settings().data_dir, agent)
     if not logs:
@@ -81,19 +90,35 @@ def rollback(
         if left > 0:
             steps += log.steps(limit_actions=left) if dry_run else log.rollback(limit_actions=left)
         log.close()
+    if not dry_run and steps:
+        _record(agent, [step for step in steps if isinstance(step, StepResult)], broker=answered is not None)
     if as_json:
         print_json(msgspec.to_builtins(steps))
     elif steps:
         print_table(steps[0].__struct_fields__, [msgspec.structs.astuple(step) for step in steps])
 
 
-def _answered(agent: str, reason: str, wait_s: float, as_json: bool) -> bool:
-    """Whether a running instance took the order. Without a broker none can: what is on this machine still helps."""
+def _record(agent: str, steps: list[StepResult], *, broker: bool) -> None:
+    """Put on the audit what was taken back: as events of the agent, from an instance of their own.
+
+    Without a broker they wait in the spool, which the next program that publishes from this machine delivers.
+    """
+    settings = current_settings()
+    publisher = Publisher(settings)
+    recorded = record(steps, Emitter(agent, settings.topics.actions, publisher, Redactor()), time.time())
+    delivered = publisher.flush(AUDIT_WAIT_S) if broker else False
+    publisher.close(0)
+    if recorded and not delivered:
+        warn(f"the audit does not have these {recorded} outcomes yet: they wait in {settings.spool_dir}")
+
+
+def _answered(agent: str, reason: str, wait_s: float, as_json: bool) -> bool | None:
+    """Whether a running instance took the order. Without a broker (`None`) none can: what is on this machine helps."""
     try:
         return _order(agent, CommandType.ROLLBACK, reason, wait_s, as_json)
     except BrokerUnavailableError as e:
         warn(f"vaultak: {e}; looking for what ended instances left on this machine")
-        return False
+        return None
 
 
 def approve(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False) -> None:
