@@ -91,7 +91,7 @@ def order_for(client: Vaultak, agent_id: str, session_id: str, labels: dict[str,
 @contextmanager
 def started(order: Order) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     """A supervisor's process that has got its order, and the socket to it. Raises `VaultakError` where it cannot be."""
-    from vaultak.floor.kernel import reason_unavailable
+    from vaultak.floor import reason_unavailable
 
     if reason := reason_unavailable():
         raise VaultakError(f"no floor: {reason}")

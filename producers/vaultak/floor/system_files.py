@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from vaultak.intercept.trust import LIBRARY_ROOTS
 
 INERT = frozenset({
@@ -17,7 +20,7 @@ _PREFIXES = (
     "/etc/protocols", "/etc/mime.types", "/etc/ssl/certs/", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
     "/etc/inputrc", "/etc/terminfo/", "/sys/devices/system/", "/sys/fs/cgroup/", "/sys/kernel/mm/",
     "/proc/sys/", "/proc/filesystems", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/version",
-    "/proc/loadavg", *LIBRARY_ROOTS,
+    "/proc/loadavg", os.path.join(os.path.realpath(sys.base_prefix), "lib", ""), *LIBRARY_ROOTS,
 )  # fmt: skip
 
 
