@@ -58,7 +58,6 @@ def main() -> None:
         )
         check_and_publish(settings)
         spool(settings)
-        intercepted_open(settings, Path(directory))
 
 
 @contextmanager
@@ -147,23 +146,3 @@ def spool(settings: Settings) -> None:
     ]
     publisher.close(30)
     compare("Emit alone", samples, baseline="bare deque append")
-
-
-def intercepted_open(settings: Settings, directory: Path) -> None:
-    path = str(directory / "file.txt")
-    Path(path).write_text("x")
-
-    def read() -> None:
-        with open(path) as file:
-            file.read()
-
-    name = "bare open() and read()"
-    samples = [time_each(name, read, N)]
-    with Vaultak(settings=settings, rollback_limit=0, blocked_resources=patterns(200)) as vt:
-        with vt.monitor("a"):
-            samples.append(time_each("intercepted, 200 patterns", read, N))
-        samples.append(time_each("outside every monitor, hook installed", read, N))
-        with vt.monitor("a", intercept=False):
-            samples.append(time_each("inside one of explicit actions alone", read, N))
-        vt.flush(30)
-    compare("open()", samples, baseline=name)

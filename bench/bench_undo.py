@@ -35,8 +35,11 @@ def _overwrites(root: Path) -> Iterator[Sample]:
         ids = itertools.count()
 
         def kept() -> None:
-            undo.before_write(str(next(ids)), str(path))
-            path.write_bytes(SMALL)
+            action_id = str(next(ids))
+            undo.before_write(action_id, str(path))
+            with path.open("wb") as out:
+                undo.after(action_id)
+                out.write(SMALL)
 
         yield time_each("with a pre-image", kept, N, warmup=WARMUP)
         yield time_each("rollback of one", lambda: undo.rollback(limit_actions=1), N - WARMUP, warmup=WARMUP)
@@ -59,6 +62,7 @@ def _deletes(root: Path) -> Iterator[Sample]:
             path = next(journaled)
             undo.before_delete(path.name, str(path))
             path.unlink()
+            undo.after(path.name)
 
         yield time_each("with a pre-image", kept, N, warmup=WARMUP)
         yield time_each("rollback of one", lambda: undo.rollback(limit_actions=1), N - WARMUP, warmup=WARMUP)
@@ -70,6 +74,8 @@ def _large(root: Path) -> Iterator[Sample]:
     yield _once("bare overwrite of 100 MB", lambda: path.write_bytes(content))
     with _Log(root / "larges") as undo:
         yield _once("its pre-image", lambda: undo.before_write("overwrite", str(path)))
+        path.write_bytes(content)
+        undo.after("overwrite")
         yield _once("rollback of it", undo.rollback)
         yield _once("pre-image of a delete", lambda: undo.before_delete("delete", str(path)))
         path.unlink()
