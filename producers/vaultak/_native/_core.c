@@ -32,7 +32,7 @@ typedef struct {
     PyObject *unset;    /* its value where the context says nothing */
     PyObject *current;  /* asks the thread then */
     PyObject *known;    /* id(code) -> (code, origin), kept by `Origins` */
-    PyObject *foreign, *library, *wrapper;
+    PyObject *foreign, *library, *importer, *wrapper;
     PyObject *actor; /* (frame) -> (frame, whether the SDK acts), for every other origin */
     PyObject *react; /* (event, args, frame, governor) */
     Slot slots[SLOTS];
@@ -104,7 +104,7 @@ static int acting(const Hook *hook, PyObject **frame) {
         PyCodeObject *code = PyFrame_GetCode(top);
         PyObject *origin = origin_of(hook, code);
         Py_DECREF(code);
-        if (origin == hook->foreign || origin == hook->library) {
+        if (origin == hook->foreign || origin == hook->library || origin == hook->importer) {
             *frame = (PyObject *)top;
             return 1;
         }
@@ -162,8 +162,9 @@ static PyObject *install(PyObject *module, PyObject *args) {
     PyObject *events;
     Hook *hook = PyMem_Calloc(1, sizeof(Hook));
     if (hook == NULL) return PyErr_NoMemory();
-    if (!PyArg_ParseTuple(args, "O!OOOO!OOOOO", &PyTuple_Type, &events, &hook->variable, &hook->unset, &hook->current,
-                          &PyDict_Type, &hook->known, &hook->foreign, &hook->library, &hook->wrapper, &hook->actor,
+    if (!PyArg_ParseTuple(args, "O!OOOO!OOOOOO", &PyTuple_Type, &events, &hook->variable, &hook->unset, &hook->current,
+                          &PyDict_Type, &hook->known, &hook->foreign, &hook->library, &hook->importer,
+                          &hook->wrapper, &hook->actor,
                           &hook->react))
         goto refused;
     if (installed != NULL || PyTuple_GET_SIZE(events) > MAX_EVENTS) {
@@ -186,6 +187,7 @@ static PyObject *install(PyObject *module, PyObject *args) {
     Py_INCREF(hook->known);
     Py_INCREF(hook->foreign);
     Py_INCREF(hook->library);
+    Py_INCREF(hook->importer);
     Py_INCREF(hook->wrapper);
     Py_INCREF(hook->actor);
     Py_INCREF(hook->react);
@@ -362,7 +364,7 @@ failed:
 
 static PyMethodDef METHODS[] = {
     {"install", install, METH_VARARGS,
-     "install(events, variable, unset, current, known, foreign, library, wrapper, actor, react): add the hook, once"},
+     "install(events, variable, unset, current, known, foreign, library, importer, wrapper, actor, react): add the hook, once"},
     {"kernel_name", (PyCFunction)(void (*)(void))kernel_name, METH_FASTCALL,
      "kernel_name(path, directory): the canonical name of something that exists, or None"},
     {NULL, NULL, 0, NULL},

@@ -33,6 +33,9 @@ _GENERATORS = frozenset(
 """Modules whose compiling and executing is part of defining classes and functions, never a program's own text."""
 
 
+_INSTALLED = (*LIBRARY_ROOTS, "<frozen ")
+
+
 def _code(resource: str, payload: dict[str, Any]) -> Effects:
     return (Effect(ActionType.CODE_EXECUTION, resource, payload),)
 
@@ -94,7 +97,7 @@ def _source_of(code: CodeType, frame: FrameType | None) -> str:
 def _imported(code: CodeType, frame: FrameType) -> Effects:
     """A module's body about to be run by the import system."""
     file = code.co_filename
-    if file.startswith((*LIBRARY_ROOTS, "<frozen ")) or os.path.realpath(file).startswith(LIBRARY_ROOTS):
+    if file.startswith(_INSTALLED) or os.path.realpath(file).startswith(LIBRARY_ROOTS):
         return NONE
     loader = frame.f_back if frame.f_code.co_name == "_call_with_frames_removed" else frame
     module = loader.f_locals.get("module") if loader is not None else None

@@ -85,7 +85,7 @@ def _imports(path: str, frame: FrameType) -> bool:
         return True
     caller = frame.f_back
     return (
-        (path.endswith(_SOURCES) or "__pycache__" in path)
+        (path.endswith(_SOURCES) or _caches_code(frame, path))
         and caller is not None
         and origins.of(caller.f_code) is Origin.IMPORTER
     )
@@ -116,7 +116,7 @@ def _loaded_files() -> set[str]:
 
 def _removed(o: Occurrence) -> Effects:
     path = paths.resolve(o.args[0], dir_fd=o.args[1], follow=False)
-    if path is None or (_by_importer(o.frame) and "__pycache__" in path):
+    if path is None or _caches_code(o.frame, path):
         return NONE
     return (_effect(ActionType.FILE_DELETE, path, {"op": o.event}, lambda undo, i: undo.before_delete(i, path)),)
 
@@ -147,7 +147,7 @@ def _renamed(o: Occurrence) -> Effects:
     source, target, source_fd, target_fd = o.args
     old = paths.resolve(source, dir_fd=source_fd, follow=False)
     new = paths.resolve(target, dir_fd=target_fd, follow=False)
-    if old is None or new is None or (_by_importer(o.frame) and "__pycache__" in new):
+    if old is None or new is None or _caches_code(o.frame, new):
         return NONE
     shown_old, shown_new = paths.printable(old), paths.printable(new)
     return (
@@ -161,8 +161,11 @@ def _renamed(o: Occurrence) -> Effects:
     )
 
 
-def _by_importer(frame: FrameType | None) -> bool:
-    return frame is not None and origins.of(frame.f_code) is Origin.IMPORTER
+def _caches_code(frame: FrameType | None, path: str) -> bool:
+    """Whether the import system keeps compiled code there."""
+    if frame is None or origins.of(frame.f_code) is not Origin.IMPORTER:
+        return False
+    return "__pycache__" in path or (sys.pycache_prefix is not None and path.startswith(sys.pycache_prefix + os.sep))
 
 
 def _linked(o: Occurrence) -> Effects:
@@ -190,7 +193,7 @@ def _symlinked(o: Occurrence) -> Effects:
 
 def _made_directory(o: Occurrence) -> Effects:
     path = paths.resolve(o.args[0], dir_fd=o.args[2], follow=False)
-    if path is None or (_by_importer(o.frame) and path.endswith("__pycache__")):
+    if path is None or _caches_code(o.frame, path):
         return NONE
     return (_effect(ActionType.FILE_WRITE, path, {"op": o.event}, lambda undo, i: undo.before_mkdir(i, path)),)
 

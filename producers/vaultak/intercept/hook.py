@@ -105,8 +105,8 @@ def add(classifiers: Mapping[str, Classifier]) -> None:
         sys.addaudithook(_hook(frozenset(classifiers), react))
         return
     core.install(
-        tuple(classifiers), *governed_by, origins.known, Origin.FOREIGN, Origin.LIBRARY, Origin.WRAPPER, origins.actor,
-        react,
+        tuple(classifiers), *governed_by, origins.known, Origin.FOREIGN, Origin.LIBRARY, Origin.IMPORTER,
+        Origin.WRAPPER, origins.actor, react,
     )  # fmt: skip
 
 

@@ -41,7 +41,9 @@ class Origin(enum.IntEnum):
     FOREIGN = 4
 
 
-_WRAPPER, _LIBRARY, _FOREIGN = Origin.WRAPPER, Origin.LIBRARY, Origin.FOREIGN
+_WRAPPER = Origin.WRAPPER
+_OTHERS = (Origin.FOREIGN, Origin.LIBRARY, Origin.IMPORTER)
+"""Whose frames are never the SDK's doing, whoever called them."""
 
 
 def _roots(*names: str) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ class Origins:
             code = frame.f_code
             found = known(id(code))
             origin = self.of(code) if found is None else found[1]
-            if origin is _FOREIGN or origin is _LIBRARY:
+            if origin in _OTHERS:
                 return frame, False
             if origin is not _WRAPPER:
                 return frame, self.is_sdk(frame)
