@@ -223,6 +223,3 @@ def test_a_fork_leaves_the_outcome_to_its_parent(tmp_path: Path) -> None:
 def test_interception_loads_no_kafka_client() -> None:
     done = python("print([m for m in ('aiokafka', 'asyncio', 'concurrent.futures.thread') if m in sys.modules])")
     assert "aiokafka" not in done.stdout
-
-
-@pytest.mark.slow
