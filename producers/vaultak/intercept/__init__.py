@@ -19,7 +19,9 @@ from vaultak.intercept import (
     files,
     freezing,
     hook,
+    http_client,
     interpreters,
+    mail,
     names,
     native_files,
     pools,
@@ -27,6 +29,10 @@ from vaultak.intercept import (
     sockets,
     system,
     threads,
+    web_aiohttp,
+    web_httpcore,
+    web_urllib3,
+    web_websockets,
 )
 from vaultak.intercept.freezing import freeze
 from vaultak.intercept.hook import faults
@@ -49,6 +55,12 @@ _TARGETS: Final = (
     interpreters,
     threads,
     pools,
+    http_client,
+    web_urllib3,
+    web_httpcore,
+    web_aiohttp,
+    web_websockets,
+    mail,
 )
 
 _lock = threading.Lock()
