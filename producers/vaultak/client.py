@@ -29,6 +29,7 @@ from vaultak.wire import ActionType, OutcomeStatus, Verdict
 
 if TYPE_CHECKING:
     from vaultak.control import ControlListener
+    from vaultak.floor.monitor import Floor
     from vaultak.undo import UndoLog
 
 log = logging.getLogger("vaultak")
@@ -74,6 +75,7 @@ class Vaultak:
         settings: Settings | None = None,
         publisher: Publisher | None = None,
         redactor: Redactor | None = None,
+        floor: Floor = "off",
         redact: Redaction | None = None,
     ) -> None:
         self.settings = _settings(settings, api_key, bootstrap_servers)
@@ -91,6 +93,7 @@ class Vaultak:
         self._pause_timeout_s = _in_range("pause_timeout_s", pause_timeout_s, 0, 86_400 * 30)
         self._state_timeout_s = _in_range("state_timeout_s", state_timeout_s, 0, 60)
         self._redactor = redactor or Redactor(redact)
+        self._floor = _known_floor(floor)
         self._lock = threading.RLock()
         self._publisher = publisher
         self._connects = publisher is None
@@ -108,15 +111,24 @@ class Vaultak:
         labels: dict[str, str] | None = None,
         session_id: str | None = None,
         intercept: bool = True,
+        floor: Floor | None = None,
     ) -> Monitor:
         """A session of an agent, for a `with` or `async with` block.
 
         `labels` describe the agent (`role`, `team` ...). `intercept=False` governs explicit actions only.
+        `floor` (default: the client's): `auto` judges system calls too where the machine can, `require` raises
+        `VaultakError` on entering where it cannot.
         """
         if session_id is not None:
             _identifier("session id", session_id)
         shown = self._redactor.value(dict(labels)) if labels else None
-        return Monitor(self._agent(agent_id), session_id=session_id, labels=shown, intercept=intercept)
+        floor = self._floor if floor is None else _known_floor(floor)
+        if floor == "off" or not intercept:
+            return Monitor(self._agent(agent_id), session_id=session_id, labels=shown, intercept=intercept)
+        from vaultak.floor.monitor import FlooredMonitor
+
+        agent = self._agent(agent_id)
+        return FlooredMonitor(self, agent, floor == "require", session_id=session_id, labels=shown)
 
     def action(
         self,
@@ -315,6 +327,12 @@ def _identifier(name: str, value: object) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(f"{name} {value[:64]!r} cannot be written in UTF-8") from None
+
+
+def _known_floor(floor: Floor) -> Floor:
+    if floor not in ("off", "auto", "require"):
+        raise ConfigurationError(f"floor: `{floor}` is unknown; use off, auto or require")
+    return floor
 
 
 N = TypeVar("N", int, float)

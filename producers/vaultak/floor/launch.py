@@ -62,7 +62,7 @@ def run_under_floor(
         env=[(os.fsencode(name), os.fsencode(value)) for name, value in environment.items()],
         group=os.getpgrp(),
     )
-    with started(order) as (process, sock), _passing_signals_on(sock):
+    with _started(order) as (process, sock), _passing_signals_on(sock):
         return _outcome(client, process, sock)
 
 
@@ -74,7 +74,9 @@ def find_program(argv: Sequence[str | bytes], env: Mapping[str, str]) -> str | N
     return name if os.sep in name else shutil.which(name, path=env.get("PATH", os.defpath))
 
 
-def order_for(client: Vaultak, agent_id: str, session_id: str, labels: dict[str, str]) -> Order:
+def order_for(
+    client: Vaultak, agent_id: str, session_id: str, labels: dict[str, str], sources: Sequence[str] = ()
+) -> Order:
     """The order that has a supervisor judge as `client` does."""
     return Order(
         agent_id=agent_id,
@@ -84,32 +86,41 @@ def order_for(client: Vaultak, agent_id: str, session_id: str, labels: dict[str,
         pause_timeout_s=client._pause_timeout_s,
         rollback_limit=client._rollback_limit,
         labels=labels,
+        sources=list(sources),
         relays=not client._connects,
     )
 
 
-@contextmanager
-def started(order: Order) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """A supervisor's process that has got its order, and the socket to it. Raises `VaultakError` where it cannot be."""
-    from vaultak.floor import reason_unavailable
-
-    if reason := reason_unavailable():
-        raise VaultakError(f"no floor: {reason}")
+def spawn_supervisor(order: Order, *shared: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A supervisor's process that has got its order, and the socket to it; one descriptor may be `shared` with it."""
     ours, theirs = socket.socketpair()
+    if shared:
+        order = msgspec.structs.replace(order, notes=shared[0])
     token = governor.activate(None)  # starting the supervisor is no action of anybody's
     try:
         process = subprocess.Popen(  # noqa: S603 - this very interpreter, with our own code
             [sys.executable, "-I", "-c", _BOOT, json.dumps([p for p in sys.path if p]), str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(theirs.fileno(), *shared),
         )
+        orders.send_order(ours, order)
+    except BaseException:
+        ours.close()
+        raise
     finally:
         governor.deactivate(token)
         theirs.close()
-    try:
-        orders.send_order(ours, order)
-        yield process, ours
-    finally:
-        ours.close()
+    return process, ours
+
+
+@contextmanager
+def _started(order: Order) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+    from vaultak.floor import reason_unavailable
+
+    if reason := reason_unavailable():
+        raise VaultakError(f"no floor: {reason}")
+    process, sock = spawn_supervisor(order)
+    with sock:
+        yield process, sock
 
 
 def _outcome(client: Vaultak, process: subprocess.Popen[bytes], sock: socket.socket) -> int:

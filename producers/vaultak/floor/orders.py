@@ -32,6 +32,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: int = 0
     """Process group of the program: that of whoever waits for it, so that a terminal's signals reach it."""
     env: list[tuple[bytes, bytes]] = []
+    sources: list[str] = []
+    """Directories that the sender imports code from."""
+    notes: int = -1
+    """Descriptor of the memory that the sender's hook writes its notes to."""
     relays: bool = False
     """Events go back to the sender, which publishes them."""
 
@@ -52,12 +56,14 @@ def unpack_settings(members: dict[str, Any]) -> Settings:
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One message. `kind` is one of `ready`, `failed`, `exited`, `detached`, `killed`, `event`, `flush`, `flushed`,
-    `approve`, `deny`, `pause`, `over`, `signal`."""
+    """One message. To the supervisor, `kind` is `signal` (`number`), `listener` (`number`: its descriptor), `begin`
+    (`order`), `over`, `approve` or `deny` (`text`: an action's id or nothing); from it, `failed` (`text`), `exited` or
+    `detached` (`number`: exit code), `ready`, `killed` (`text`) or `event`."""
 
     kind: str
     number: int = 0
     text: str = ""
+    order: Order | None = None
     event: tuple[str, bytes, bytes, list[tuple[str, bytes]]] | None = None
 
 

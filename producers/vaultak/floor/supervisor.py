@@ -37,6 +37,8 @@ _HANDLERS: dict[str, Callable[[Request], Plan]] = {
     **network.HANDLERS,
     **programs.HANDLERS,
 }
+_CODE = (".py", ".pyc", ".pyi", ".so", ".pth", ".egg-link", "METADATA")
+_WAITED_FOR = (Decision.ALLOW, Decision.ALERT, Decision.PAUSE)
 _PASSES = (Decision.ALLOW, Decision.ALERT)
 _RIGHTS = ("Uid:", "Gid:", "Groups:", "CapEff:")
 
@@ -51,34 +53,90 @@ class _Stopped(NamedTuple):
     judged: Judged
 
 
-class Supervisor:
-    """Judges the system calls of one filter's processes for one agent.
+class Subject(NamedTuple):
+    """For whom calls are judged, and by what. `policy` is what `agent` judges by."""
 
-    `policy` is what `agent` judges by; `killed` is called when the agent was killed; names that start with one of
-    `own_paths` nobody under the filter can reach; `excused(tid, name)`
-    says of a call that it is not to be judged. Every call gets an answer; an error of ours is answered with EPERM.
+    agent: Agent
+    policy: CompiledPolicy
+    session_id: str
+    labels: dict[str, str]
+    sources: tuple[str, ...] = ()
+    """Directories that the program imports its own code from: reading code there is upkeep."""
+
+    def judge(self, effect: Effect) -> Judged:
+        return self.agent.judge(
+            self.session_id,
+            effect.action_type,
+            effect.resource,
+            effect.payload,
+            labels=self.labels,
+            assurance=ASSURANCE,
+        )
+
+    def is_upkeep(self, plan: Plan, effect: Effect) -> bool:
+        """Whether a read goes without saying: of the system's files or code, which nobody blocks."""
+        if self.agent.state is AgentState.KILLED:
+            return False
+        if not plan.system and not self._is_source(effect):
+            return False
+        return "blocked_resources" not in self.policy.evaluate(effect.action_type, effect.resource).rules
+
+    def _is_source(self, effect: Effect) -> bool:
+        return (
+            effect.action_type is ActionType.FILE_READ
+            and effect.resource.endswith(_CODE)
+            and effect.resource.startswith(self.sources)
+        )
+
+    def is_repeated(self, effect: Effect) -> bool:
+        """Whether what the hook has judged may pass without a second judgement on record.
+
+        A pause on account of risk is over when the hook lets an action go; a limit stays a limit.
+        """
+        if self.agent.state is not AgentState.RUNNING:
+            return False
+        return self.policy.evaluate(effect.action_type, effect.resource).decision in _WAITED_FOR
+
+    def keep(self, effect: Effect, action_id: str) -> None:
+        """Journal what the effect will destroy. Failing to is no reason to refuse it: rollback reports it missing."""
+        if effect.journal is not None and self.agent.undo is not None:
+            try:
+                effect.journal(self.agent.undo, action_id)
+            except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
+                log.error("floor: no undo of `%s`: %r", effect.resource, e)
+
+    def settle(self, allowed: Allowed, error: OSError | None, start_s: float) -> None:
+        duration_ms = (time.perf_counter() - start_s) * 1000
+        status = OutcomeStatus.OK if error is None else OutcomeStatus.ERROR
+        text = "" if error is None else f"OSError: {error}"
+        for _, action_id in allowed:
+            self.agent.outcome(self.session_id, action_id, status, error=text, duration_ms=duration_ms)
+
+
+class Supervisor:
+    """Judges the system calls of one filter's processes for `subject`; without one, everything passes.
+
+    `killed` is called when the agent was killed; names that start with one of `own_paths` nobody under the filter can
+    reach; `excused(tid, name)` says of a call that it is not to be judged, `noted(effect, tid)` of an effect that the
+    hook has judged. Every call gets an answer; an error of ours is answered with EPERM.
     """
 
     def __init__(
         self,
         listener: Listener,
         architecture: Table,
-        agent: Agent,
-        policy: CompiledPolicy,
+        subject: Subject | None,
         *,
-        session_id: str,
-        labels: dict[str, str],
         killed: Callable[[], None],
         own_paths: tuple[str, ...] = (),
         excused: Callable[[int, str], bool] = lambda _tid, _name: False,
+        noted: Callable[[Effect, int], bool] = lambda _effect, _tid: False,
     ) -> None:
-        self._listener = listener
+        self.listener = listener
+        self.subject = subject
+        self.killed = killed
+        self.noted = noted
         self._judged_calls = architecture.judged
-        self._agent = agent
-        self._policy = policy
-        self._session_id = session_id
-        self._labels = labels
-        self._killed = killed
         self._excused = excused
         self._rights = status_of(os.getpid(), _RIGHTS)
         self._own = (f"/proc/{os.getpid()}/", *own_paths)
@@ -92,7 +150,7 @@ class Supervisor:
     def serve(self, until: int = -1) -> None:
         """Answer until no process is left under the filter, or descriptor `until` can be read."""
         poll = select.poll()
-        poll.register(self._listener.fd, select.POLLIN)
+        poll.register(self.listener.fd, select.POLLIN)
         if until >= 0:
             poll.register(until, select.POLLIN)
         while True:
@@ -102,7 +160,7 @@ class Supervisor:
                 self._receive()
 
     def _receive(self) -> None:
-        notification = self._listener.receive()
+        notification = self.listener.receive()
         if notification is None:
             return
         self.stopped_calls += 1
@@ -115,12 +173,13 @@ class Supervisor:
         self.failures += 1
         name = self._judged_calls.get(notification.number, str(notification.number))
         log.error("floor: `%s` of thread %d refused: %r", name, notification.pid, error)
-        self._listener.finish(notification.id, -errno.EPERM)
+        self.listener.finish(notification.id, -errno.EPERM)
 
     def _handle(self, notification: Notification) -> None:
         name = self._judged_calls[notification.number]
-        if self._excused(notification.pid, name):
-            self._listener.let_pass(notification.id)
+        subject = self.subject
+        if subject is None or self._excused(notification.pid, name):
+            self.listener.let_pass(notification.id)
             return
         with ExitStack() as held:
             try:
@@ -128,14 +187,14 @@ class Supervisor:
                 finder = held.enter_context(Finder(tracee))
                 plan = _HANDLERS[name](Request(name, notification.arguments, tracee, finder))
             except OSError as e:
-                self._listener.finish(notification.id, -(e.errno or errno.EPERM))
+                self.listener.finish(notification.id, -(e.errno or errno.EPERM))
                 return
             # Only now is it sure that all of it was read from the caller, and not from one with its number.
-            if not self._listener.is_waiting(notification.id):
+            if not self.listener.is_waiting(notification.id):
                 return
-            call = _Call(self, notification, tracee, plan)
+            call = _Call(self, subject, notification, tracee, plan)
             if any(self._is_own(effect) for effect in plan.effects):
-                self._listener.finish(notification.id, -errno.EACCES)
+                self.listener.finish(notification.id, -errno.EACCES)
                 return
             stopped = call.judge()
             if stopped is None and not plan.may_block:
@@ -160,25 +219,7 @@ class Supervisor:
             return
         self.crowded_out += 1
         with held:
-            self._listener.finish(call.notification.id, -errno.EAGAIN)
-
-    # -- what a call asks of the agent ---------------------------------------------------------------------------
-
-    def judge(self, effect: Effect) -> Judged:
-        return self._agent.judge(
-            self._session_id,
-            effect.action_type,
-            effect.resource,
-            effect.payload,
-            labels=self._labels,
-            assurance=ASSURANCE,
-        )
-
-    def is_upkeep(self, effect: Effect) -> bool:
-        """Whether a read of the system's files goes without saying: nobody blocks it, and the agent is not killed."""
-        if self._agent.state is AgentState.KILLED:
-            return False
-        return "blocked_resources" not in self._policy.evaluate(effect.action_type, effect.resource).rules
+            self.listener.finish(call.notification.id, -errno.EAGAIN)
 
     def _is_own(self, effect: Effect) -> bool:
         """Whether it reaches for the supervisor itself: its memory, journal or queue, or their directory."""
@@ -187,53 +228,33 @@ class Supervisor:
             effect.action_type is ActionType.FILE_DELETE and any(own.startswith(resource + "/") for own in self._own)
         )
 
-    def enforce(self, judged: Judged) -> None:
-        try:
-            self._agent.enforce(self._session_id, judged.action_id, judged.verdict)
-        except AgentKilledError:
-            self._killed()
-            raise
-
-    def keep(self, effect: Effect, action_id: str) -> None:
-        """Journal what the effect will destroy. Failing to is no reason to refuse it: rollback reports it missing."""
-        if effect.journal is not None and self._agent.undo is not None:
-            try:
-                effect.journal(self._agent.undo, action_id)
-            except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
-                log.error("floor: no undo of `%s`: %r", effect.resource, e)
-
-    def settle(self, allowed: Allowed, error: OSError | None, start_s: float) -> None:
-        duration_ms = (time.perf_counter() - start_s) * 1000
-        status = OutcomeStatus.OK if error is None else OutcomeStatus.ERROR
-        for _, action_id in allowed:
-            text = "" if error is None else f"OSError: {error}"
-            self._agent.outcome(self._session_id, action_id, status, error=text, duration_ms=duration_ms)
-
     def has_rights_of(self, tracee: Tracee) -> bool:
         return self._rights == tracee.rights()
-
-    @property
-    def listener(self) -> Listener:
-        return self._listener
 
 
 class _Call:
     """One stopped call on its way to an answer."""
 
-    def __init__(self, supervisor: Supervisor, notification: Notification, tracee: Tracee, plan: Plan) -> None:
+    def __init__(
+        self, supervisor: Supervisor, subject: Subject, notification: Notification, tracee: Tracee, plan: Plan
+    ) -> None:
         self.notification = notification
         self._supervisor = supervisor
+        self._subject = subject
         self._tracee = tracee
         self._plan = plan
         self._allowed: Allowed = []
 
     def judge(self, start: int = 0) -> _Stopped | None:
         """Judge the effects from `start` on, up to one that is stopped."""
+        subject, tid = self._subject, self.notification.pid
         for at in range(start, len(self._plan.effects)):
             effect = self._plan.effects[at]
-            if self._plan.system and self._supervisor.is_upkeep(effect):
+            if subject.is_upkeep(self._plan, effect):
                 continue
-            judged = self._supervisor.judge(effect)
+            if self._supervisor.noted(effect, tid) and subject.is_repeated(effect):
+                continue
+            judged = subject.judge(effect)
             if judged.verdict.decision not in _PASSES:
                 return _Stopped(at, judged)
             self._allowed.append((effect, judged.action_id))
@@ -243,7 +264,7 @@ class _Call:
         """Wait where the agent is paused, fail where the action is denied, act where it is allowed."""
         try:
             while stopped is not None:
-                self._supervisor.enforce(stopped.judged)
+                self._enforce(stopped.judged)
                 self._allowed.append((self._plan.effects[stopped.at], stopped.judged.action_id))
                 stopped = self.judge(stopped.at + 1)
         except (ActionDeniedError, AgentKilledError):
@@ -251,13 +272,20 @@ class _Call:
             return
         self.conclude()
 
+    def _enforce(self, judged: Judged) -> None:
+        try:
+            self._subject.agent.enforce(self._subject.session_id, judged.action_id, judged.verdict)
+        except AgentKilledError:
+            self._supervisor.killed()
+            raise
+
     def conclude(self) -> None:
         """Everything is allowed: act and answer."""
         listener, identity = self._supervisor.listener, self.notification.id
         if not listener.is_waiting(identity):
             return
         for effect, action_id in self._allowed:
-            self._supervisor.keep(effect, action_id)
+            self._subject.keep(effect, action_id)
         start_s = time.perf_counter()
         if self._plan.needs_rights and not self._supervisor.has_rights_of(self._tracee):
             listener.let_pass(identity)
@@ -266,7 +294,7 @@ class _Call:
             answer = self._plan.perform()
         except OSError as e:
             listener.finish(identity, -(e.errno or errno.EPERM))
-            self._supervisor.settle(self._allowed, e, start_s)
+            self._subject.settle(self._allowed, e, start_s)
             return
         if isinstance(answer, Passed):
             listener.let_pass(identity)
@@ -278,4 +306,4 @@ class _Call:
                 os.close(answer.fd)
         else:
             listener.finish(identity, answer)
-        self._supervisor.settle(self._allowed, None, start_s)
+        self._subject.settle(self._allowed, None, start_s)
