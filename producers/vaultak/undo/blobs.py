@@ -53,6 +53,13 @@ class Blobs:
         # Of what is no regular file (a pipe, a socket, a device) only a link can be kept: the copy says so.
         self._copy(path, kept)
 
+    def put(self, name: str, content: bytes) -> None:
+        """Keep a content that is known; it may be there already."""
+        with contextlib.suppress(FileExistsError), open(self.path(name), "xb") as kept:
+            kept.write(content)
+            self._copied[name] = len(content)
+            self._total += len(content)
+
     def _copy(self, path: str, kept: Path) -> None:
         # A pipe put there meanwhile would keep an ordinary open waiting.
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)

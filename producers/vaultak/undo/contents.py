@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 _FICLONE = 0x40049409  # linux/fs.h: share the extents of another file, copy on write
 _PIECE_BYTES = 1024 * 1024
@@ -23,6 +24,28 @@ def clone(source: int, target: int) -> bool:
 def room_bytes(info: os.stat_result) -> int:
     """What a copy of the file takes on disk: holes take nothing."""
     return min(info.st_size, getattr(info, "st_blocks", info.st_size) * 512 or info.st_size)
+
+
+def read_small(path: str, limit: int) -> bytes | None:
+    """What a regular file of at most `limit` bytes holds; `None` for any other. Raises `OSError`."""
+    # A pipe put there meanwhile would keep an ordinary open waiting.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > limit:
+            return None
+        content = os.read(fd, limit + 1)
+        return content if len(content) <= limit else None
+    finally:
+        os.close(fd)
+
+
+def write(content: bytes, target: int) -> None:
+    """Write `content` into `target`, from its start, and cut off what is behind."""
+    done = 0
+    while done < len(content):
+        done += os.pwrite(target, content[done:], done)
+    os.ftruncate(target, len(content))
 
 
 def copy(source: int, target: int) -> None:

@@ -36,6 +36,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: str = ""
     """Why the content could not be kept."""
     size: int = 0
+    content: bytes | None = None
+    """Of a small file that is written to: it is kept right here."""
 
 
 class Operation(enum.StrEnum):

@@ -90,7 +90,7 @@ class LeftStates:
         return ""
 
     def _settle(self, n: int, state: State) -> None:
-        self._states[n] = state = msgspec.structs.replace(state, target="", blob="")
+        self._states[n] = state = msgspec.structs.replace(state, target="", blob="", content=None)
         self._note(Settled(n, state))
 
     def of(self, entry: Entry) -> tuple[State, ...] | None:

@@ -16,6 +16,7 @@ import msgspec
 from vaultak import governor
 from vaultak.undo.blobs import Blobs, TooLargeError
 from vaultak.undo.compensation import compensate
+from vaultak.undo.contents import read_small
 from vaultak.undo.entries import (
     Begun,
     Created,
@@ -47,6 +48,9 @@ _WORDS = {
     Operation.METADATA: "restore mode, owner and times",
 }
 
+
+INLINE_BYTES = 4096
+"""Contents up to this are kept in the journal's own line: to make a file for each costs several times as much."""
 
 Step = tuple[str, int | None]
 """An action and one of its entries; `None` stands for its latest compensation."""
@@ -203,6 +207,11 @@ class UndoLog:
         if not losing_name and state.kind is not Kind.FILE:
             return state
         try:
+            limit = min(INLINE_BYTES, self._limits.file_bytes)
+            if not losing_name and state.size <= limit:
+                small = read_small(path, limit)
+                if small is not None:
+                    return msgspec.structs.replace(state, content=small)
             self._blobs.keep(str(n), path, losing_name=losing_name)
         except (TooLargeError, OSError) as e:
             self._blobs.drop(str(n))
@@ -319,8 +328,8 @@ class UndoLog:
         status, detail, identity = take_back(entry, left, self._blobs)
         if identity:
             self._remade[entry.before.identity] = identity
-        if status != REVERSED and entry.before.blob:
-            detail = f"{detail}; the old content is kept in {self._blobs.path(entry.before.blob)}"
+        if status != REVERSED and (blob := self._blob_of(entry)):
+            detail = f"{detail}; the old content is kept in {self._blobs.path(blob)}"
         self._note(Done(n, status, detail, identity))
         if status == REVERSED:
             self._forget(n)
@@ -330,6 +339,17 @@ class UndoLog:
             self._left.forget(n)
             log.warning("not taken back: %s: %s: %s", entry.path, status, detail)
         return StepResult(action_id=action_id, target=entry.path, status=status, detail=detail)
+
+    def _blob_of(self, entry: Entry) -> str:
+        """The blob that keeps the content for a person; one is made for a content that the journal holds."""
+        if entry.before.content is not None:
+            try:
+                self._blobs.put(str(entry.n), entry.before.content)
+            except OSError as e:
+                log.warning("the old content of %s is in the journal alone: %s", entry.path, e)
+                return ""
+            return str(entry.n)
+        return entry.before.blob
 
     def _start(self, n: int) -> None:
         self._started.add(n)

@@ -78,14 +78,24 @@ def _write(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     if not now.mode & 0o200:
         os.chmod(entry.path, now.mode | 0o200)
     fd = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # not through a link put there meanwhile
-    with open(blobs.path(before.blob), "rb") as kept, open(fd, "r+b") as target:
-        if not contents.clone(kept.fileno(), fd):
-            contents.copy(kept.fileno(), fd)
+    try:
+        _fill(fd, before, blobs)
         if stat.S_IMODE(os.fstat(fd).st_mode) != now.mode:  # ours from above, or writing has cleared set-id bits
-            os.fchmod(target.fileno(), now.mode)
+            os.fchmod(fd, now.mode)
+    finally:
+        os.close(fd)
     _set_metadata(entry.path, before, left.states)
     _set_mtime(entry.path, before.mtime_ns)
     return DONE
+
+
+def _fill(fd: int, before: State, blobs: Blobs) -> None:
+    if before.content is not None:
+        contents.write(before.content, fd)
+        return
+    with open(blobs.path(before.blob), "rb") as kept:
+        if not contents.clone(kept.fileno(), fd):
+            contents.copy(kept.fileno(), fd)
 
 
 def _remove(entry: Entry, now: State, left: Left) -> Outcome:
