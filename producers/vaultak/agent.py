@@ -6,6 +6,7 @@ learns of it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from vaultak.emitter import Emitter
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
+from vaultak.turning import WaitCancelledError
 from vaultak.waiting import WaitingRoom
 from vaultak.wire import (
     AckResult,
@@ -159,8 +161,13 @@ class Agent:
         agent have been paused anew by the time its thread wakes up, it goes on waiting.
         """
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            if self._waiting.wait(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
-                return
+            try:
+                if self._waiting.wait(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
+                    return
+            except WaitCancelledError:
+                why = "its task was cancelled while it waited"
+                self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
+                raise asyncio.CancelledError from None
             self._refuse(session_id, action_id, verdict)
 
     async def enforce_async(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:

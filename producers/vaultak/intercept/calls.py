@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vaultak.errors import ActionDeniedError, AgentKilledError
@@ -63,6 +64,17 @@ class Thread(threading.local):
 
 
 here = Thread()
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """What runs inside belongs to none of the calls under way: other tasks, served while one waits in the hook."""
+    kept, here.calls = here.calls, []
+    compiled, here.compiled = here.compiled, None
+    try:
+        yield
+    finally:
+        here.calls, here.compiled = kept, compiled
 
 
 def covered(key: object) -> str:
