@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from vaultak import outside
 from vaultak.config import Settings
 from vaultak.control.partition import partition_of, partitions_of
 from vaultak.wire import DecodeError, decode_command, decode_state
@@ -56,7 +57,7 @@ class Hub:
                 listener.unreachable()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._main, name="vaultak-control", daemon=True)
-                self._thread.start()
+                outside.start(self._thread)
 
     def remove(self, listener: ControlListener) -> None:
         """Forget a listener; the thread ends with the last one."""

@@ -13,11 +13,23 @@ from vaultak.floor.kernel import Listener
 from vaultak.floor.notes import Notes
 from vaultak.floor.orders import Message, Order
 from vaultak.floor.relay import Relay
-from vaultak.floor.session import client_for, kill_all, own_paths, subject_for, this_table, watch_for_kill
+from vaultak.floor.session import (
+    client_for,
+    kill_all,
+    own_directories,
+    own_paths,
+    subject_for,
+    this_table,
+    watch_for_kill,
+)
 from vaultak.floor.supervisor import Subject, Supervisor
-from vaultak.floor.tracee import descendants, status_of
+from vaultak.floor.tracee import Tracee, descendants, status_of
 from vaultak.intercept.effect import Effect
+from vaultak.wire import ActionType
 
+_HOST = socket.gethostname()[:64]
+"""How the names of this machine's agent instances begin; the process follows."""
+_FILES = (ActionType.FILE_READ, ActionType.FILE_WRITE, ActionType.FILE_DELETE, ActionType.PERMISSION_CHANGE)
 _FILTERED = "2"
 """What `/proc/<pid>/status` says of a process under a filter."""
 
@@ -62,6 +74,8 @@ class _Attached:
         self._clients: dict[str, Vaultak] = {}
         self._watched: set[int] = set()
         self._supervisor: Supervisor | None = None
+        self._spool = ""
+        self._journals: set[str] = set()
         self._own_paths: tuple[str, ...] = ()
         self._first = self._subject(order)
 
@@ -72,6 +86,8 @@ class _Attached:
             client = self._clients[key] = client_for(order, self._host)
         subject = subject_for(order, client)
         self._own_paths = own_paths(client, subject)
+        self._spool, journal = own_directories(client, subject.agent.agent_id)
+        self._journals.add(journal)
         if id(subject.agent) not in self._watched:
             self._watched.add(id(subject.agent))
             watch_for_kill(subject.agent, self._kill)
@@ -94,8 +110,13 @@ class _Attached:
             client.close()
         self._host.flush()
 
-    def _is_noted(self, effect: Effect, tid: int) -> bool:
-        return self._notes.has(effect.action_type, effect.resource, tid)
+    def _is_noted(self, effect: Effect, tracee: Tracee) -> bool:
+        return self._notes.has(effect.action_type, effect.resource, tracee.tid) or self._is_upkeep(effect, tracee)
+
+    def _is_upkeep(self, effect: Effect, tracee: Tracee) -> bool:
+        """Whether the SDK in a governed process keeps its own journal or queue, each named after its process."""
+        prefixes = (f"{self._spool}/{tracee.process}-", *(f"{j}/{_HOST}-{tracee.process}-" for j in self._journals))
+        return effect.action_type in _FILES and effect.resource.startswith(prefixes)
 
     def _listen(self, supervisor: Supervisor) -> None:
         while (message := self._host.receive()) is not None:

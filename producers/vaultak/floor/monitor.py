@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from vaultak import governor, outside
 from vaultak.agent import Agent
 from vaultak.errors import VaultakError
 from vaultak.floor.laid import LaidFloor, source_directories
@@ -18,6 +20,7 @@ from vaultak.wire import ActionType, AgentState
 if TYPE_CHECKING:
     from vaultak.client import Vaultak
     from vaultak.floor.orders import Order
+    from vaultak.undo import StepResult
 
 log = logging.getLogger("vaultak")
 
@@ -31,6 +34,8 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+
+_JOURNALED = (ActionType.FILE_WRITE, ActionType.FILE_DELETE, ActionType.PERMISSION_CHANGE)
 
 
 class FlooredMonitor(Monitor):
@@ -46,18 +51,25 @@ class FlooredMonitor(Monitor):
         self._floor: LaidFloor | None = None
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        if self._token is None and not self._agent.closed:
+            token = governor.activate(None)  # what it takes is no action of whoever governs the thread so far
+            try:
+                self._floor = self._lay()
+            finally:
+                governor.deactivate(token)
         try:
-            self._floor = self._lay()
+            return super().__enter__()
         except BaseException:
-            super().__exit__(None, None, None)
+            self._lift()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
+        self._lift()
+
+    def _lift(self) -> None:
         floor, self._floor = self._floor, None
         if floor is not None:
             floor.end()
@@ -71,6 +83,8 @@ class FlooredMonitor(Monitor):
         return self._lay_anew(order)
 
     def _lay_anew(self, order: Order) -> LaidFloor | None:
+        outside.prepare()
+        self._client._the_publisher()
         try:
             _thread.laid = LaidFloor(self._client, order, self._learn_killed)
         except (OSError, VaultakError) as e:
@@ -101,9 +115,16 @@ class FlooredMonitor(Monitor):
         return action_id
 
     def _note(self, action_type: ActionType, resource: str, payload: dict[str, Any]) -> None:
-        if self._floor is not None:
-            also = payload.get("address")
-            self._floor.notes.note(action_type, resource, *((also,) if isinstance(also, str) else ()))
+        if self._floor is None:
+            return
+        also = payload.get("address")
+        self._floor.notes.note(action_type, resource, *((also,) if isinstance(also, str) else ()))
+        if action_type in _JOURNALED:  # reading what is about to be lost is the SDK's doing
+            self._floor.notes.note(ActionType.FILE_READ, resource)
+
+    def rollback(self, limit: int | None = None) -> list[StepResult]:
+        """As in `Monitor`, on a thread outside the floor: undoing is no action of the agent's."""
+        return outside.prepare().run(functools.partial(super().rollback, limit))
 
     def approve(self, action_id: str | None = None) -> None:
         super().approve(action_id)

@@ -43,10 +43,15 @@ def subject_for(order: Order, client: Vaultak) -> Subject:
     return Subject(agent, policy, order.session_id, order.labels, tuple(order.sources))
 
 
+def own_directories(client: Vaultak, agent_id: str) -> tuple[str, str]:
+    """Where queues and journals are, each below it in a directory of one process's own."""
+    settings = client.settings
+    return os.path.realpath(settings.spool_dir), os.path.realpath(agent_directory(settings.data_dir, agent_id))
+
+
 def own_paths(client: Vaultak, subject: Subject) -> tuple[str, ...]:
     """The supervisor's own files, which nobody under it can reach: its queue and its journal."""
-    spool = os.path.realpath(client.settings.spool_dir)
-    journal = os.path.realpath(agent_directory(client.settings.data_dir, subject.agent.agent_id))
+    spool, journal = own_directories(client, subject.agent.agent_id)
     return (f"{spool}/{os.getpid()}-", f"{journal}/{subject.agent.emitter.instance}/")
 
 

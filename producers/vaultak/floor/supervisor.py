@@ -117,8 +117,8 @@ class Supervisor:
     """Judges the system calls of one filter's processes for `subject`; without one, everything passes.
 
     `killed` is called when the agent was killed; names that start with one of `own_paths` nobody under the filter can
-    reach; `excused(tid, name)` says of a call that it is not to be judged, `noted(effect, tid)` of an effect that the
-    hook has judged. Every call gets an answer; an error of ours is answered with EPERM.
+    reach; `excused(tid, name)` says of a call that it is not to be judged, `noted(effect, tracee)` of an effect
+    that the hook has judged. Every call gets an answer; an error of ours is answered with EPERM.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Supervisor:
         killed: Callable[[], None],
         own_paths: tuple[str, ...] = (),
         excused: Callable[[int, str], bool] = lambda _tid, _name: False,
-        noted: Callable[[Effect, int], bool] = lambda _effect, _tid: False,
+        noted: Callable[[Effect, Tracee], bool] = lambda _effect, _tracee: False,
     ) -> None:
         self.listener = listener
         self.subject = subject
@@ -247,12 +247,12 @@ class _Call:
 
     def judge(self, start: int = 0) -> _Stopped | None:
         """Judge the effects from `start` on, up to one that is stopped."""
-        subject, tid = self._subject, self.notification.pid
+        subject = self._subject
         for at in range(start, len(self._plan.effects)):
             effect = self._plan.effects[at]
             if subject.is_upkeep(self._plan, effect):
                 continue
-            if self._supervisor.noted(effect, tid) and subject.is_repeated(effect):
+            if self._supervisor.noted(effect, self._tracee) and subject.is_repeated(effect):
                 continue
             judged = subject.judge(effect)
             if judged.verdict.decision not in _PASSES:

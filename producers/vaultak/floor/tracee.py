@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 from vaultak.floor import kernel
 
@@ -102,7 +103,7 @@ class Tracee:
         finally:
             os.close(own)
 
-    @property
+    @cached_property
     def process(self) -> int:
         """The id of the process that the thread belongs to."""
         return int(self._status(("Tgid:",))[0])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from vaultak import outside
 from vaultak.config import Settings
 from vaultak.publish.frames import Message
 from vaultak.publish.queues import MemoryQueue, Queue
@@ -47,7 +48,7 @@ class Delivery:
         self._thread = threading.Thread(target=self._main, name="vaultak-publisher", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        outside.start(self._thread)
 
     def wake(self) -> None:
         """There is work. Costs a flag's look unless the thread sleeps."""

@@ -13,7 +13,7 @@ import time
 import weakref
 from typing import NamedTuple, Protocol
 
-from vaultak import governor
+from vaultak import governor, outside
 
 log = logging.getLogger("vaultak.undo")
 
@@ -66,7 +66,7 @@ class _Watch:
             self._running, self._idle_looks = True, 0
         token = governor.activate(None)  # the thread is ours, not the agent's
         try:
-            threading.Thread(target=self._run, name="vaultak-undo-settle", daemon=True).start()
+            outside.start(threading.Thread(target=self._run, name="vaultak-undo-settle", daemon=True))
         except RuntimeError:  # the interpreter is about to end
             self._running = False
         finally:
