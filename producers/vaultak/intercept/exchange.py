@@ -20,7 +20,7 @@ from vaultak.governor import Governor, current
 from vaultak.intercept.calls import MAX_ERROR_CHARS
 from vaultak.intercept.hook import faults
 from vaultak.intercept.patching import Wrapper
-from vaultak.intercept.trust import origins
+from vaultak.intercept.trust import Origin, origins
 from vaultak.intercept.web import Request
 from vaultak.wire import ActionType, OutcomeStatus
 
@@ -34,6 +34,8 @@ CLIENT: Final = 3
 LINE: Final = 2
 BYTES: Final = 1
 """Layers, outermost first: a library's pool or session; a call that sends a request; the lines of a request."""
+
+_STDLIB_CLIENTS = frozenset({"urllib", "xmlrpc"})
 
 Describe = Callable[[Any, tuple[Any, ...], dict[str, Any]], Request | None]
 """The request that a call (instance, positional, keyword arguments) will send; `None` when it sends none."""
@@ -133,7 +135,7 @@ def asked(
         request = describe(*call)
         if request is None or covering(governor, layer, request.resource) is not None:
             return None
-        return Asked(governor, layer, request._replace(library=request.library or _library(actor)), name)
+        return Asked(governor, layer, request._replace(library=request.library or _library(actor, name)), name)
     except Exception as e:  # noqa: BLE001
         faults[f"classify:{name}"] += 1
         log.warning("cannot classify `%s`: %s: %s", name, type(e).__name__, e)
@@ -155,9 +157,12 @@ def covering(governor: Governor, layer: int, resource: str) -> Exchange | None:
     return None
 
 
-def _library(frame: FrameType | None) -> str:
-    name = frame.f_globals.get("__name__") if frame is not None else ""
-    return str(name).partition(".")[0]
+def _library(caller: FrameType | None, name: str) -> str:
+    """The library that sends: the one that called the patched method, or that method's own."""
+    package = str(caller.f_globals.get("__name__", "")).partition(".")[0] if caller is not None else ""
+    if caller is not None and (package in _STDLIB_CLIENTS or origins.of(caller.f_code) is Origin.LIBRARY):
+        return package
+    return name.rpartition(".")[0]
 
 
 def enter(exchange: Exchange) -> Token[Exchange | None]:
@@ -261,7 +266,10 @@ def carried(pending: Open) -> Wrapper:
 
 
 def answered(code: str, pending: Open) -> Wrapper:
-    """A wrapt wrapper of a method that returns the response, whose attribute `code` is the status code."""
+    """A wrapt wrapper of a method that gets the response, whose attribute `code` is the status code.
+
+    The response is what the method returns, or the instance itself, or its `response`.
+    """
 
     def answer(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         exchange = pending.pop(instance, None)
@@ -272,14 +280,14 @@ def answered(code: str, pending: Open) -> Wrapper:
         except BaseException as e:
             exchange.failed(e)
             raise
-        conclude(exchange, lambda _e, r: Reply(getattr(r, code), str(getattr(r, "reason", "") or "")), result)
+        conclude(exchange, lambda _e, r: _reply_of(r, code), _response(instance, result, code))
         return result
 
     return answer
 
 
 def answered_async(code: str, pending: Open) -> Wrapper:
-    """As `answered`, for a coroutine method after which the instance is, or as `response` has, the response."""
+    """As `answered`, for a coroutine method."""
 
     async def answer(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         exchange = pending.pop(instance, None)
@@ -290,11 +298,22 @@ def answered_async(code: str, pending: Open) -> Wrapper:
         except BaseException as e:
             exchange.failed(e)
             raise
-        response = instance if hasattr(instance, code) else instance.response
-        conclude(exchange, lambda _e, r: Reply(getattr(r, code), str(getattr(r, "reason", "") or "")), response)
+        conclude(exchange, lambda _e, r: _reply_of(r, code), _response(instance, result, code))
         return result
 
     return answer
+
+
+def _response(instance: object, result: object, code: str) -> object:
+    for held in (result, instance):
+        if hasattr(held, code):
+            return held
+    return getattr(instance, "response", None)
+
+
+def _reply_of(response: Any, code: str) -> Reply:
+    reason = getattr(response, "reason", None) or getattr(response, "reason_phrase", None)
+    return Reply(int(getattr(response, code)), str(reason or ""))
 
 
 def _nothing(_instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""websockets: the opening of a connection, sync and asyncio, as a request to its `ws://` or `wss://` URL."""
+"""websockets: the opening of a connection, sync and asyncio, as a request to its `ws://` or `wss://` URL.
+
+What is wrapped opens one connection: a redirect is a request of its own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def _opened(connecting: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) ->
     return web.request("GET", connecting.uri)._replace(library="websockets")
 
 
-def _opened_sync(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> web.Request:
+def _opened_by_function(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> web.Request:
     return web.request("GET", args[0] if args else kwargs["uri"])._replace(library="websockets")
 
 
@@ -38,12 +41,17 @@ def _reply(_exchange: Exchange, connection: Any) -> Reply:
 def _patch_async() -> None:
     client = sys.modules[_ASYNC]
     opening = exchange.sent_async("websockets.connect", CLIENT, _opened, _waits)
-    patch_method(client.connect, "create_connection", opening)
+    for name in ("open_tcp_connection", "create_connection"):  # of newer and of older releases
+        patch_method(client.connect, name, opening)
     patch_method(client.ClientConnection, "handshake", exchange.answered_async("status_code", _open))
 
 
 def _patch_sync() -> None:
-    patch_function((_SYNC,), "connect", exchange.sent("websockets.connect", CLIENT, _opened_sync, _reply))
+    client = sys.modules[_SYNC]
+    if (opener := getattr(client, "reconnect", None)) is None:  # older releases follow no redirects
+        patch_function((_SYNC,), "connect", exchange.sent("websockets.connect", CLIENT, _opened_by_function, _reply))
+        return
+    patch_method(opener, "open_connection", exchange.sent("websockets.connect", CLIENT, _opened, _reply))
 
 
 def patch() -> None:

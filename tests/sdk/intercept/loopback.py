@@ -70,14 +70,20 @@ class Mailbox:
         return "250 OK"
 
 
+class _AnyPort(Controller):
+    """Its own check that it is up connects to the port asked for, which is 0."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 @contextmanager
 def receiving() -> Iterator[Mailbox]:
     box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=0)
-    # Its own check connects to the port asked for, which is 0: look the real one up instead.
-    controller._trigger_server = lambda: None  # type: ignore[method-assign]
+    controller = _AnyPort(box, hostname="127.0.0.1", port=0)
     controller.start()
-    box.port = controller.server.sockets[0].getsockname()[1]
+    box.port = controller.port
     try:
         yield box
     finally:
