@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar, Token
 from types import FrameType, FunctionType
 from typing import Any, Final, NamedTuple, cast
@@ -192,6 +192,8 @@ def sent(
     """A wrapt wrapper of a call that sends a request: judged before it, recorded after it."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if current() is None:
+            return wrapped(*args, **kwargs)
         found = asked(name, layer, describe, sys._getframe(1), (instance, args, kwargs))
         if found is None:
             return wrapped(*args, **kwargs)
@@ -272,8 +274,7 @@ def answered(code: str, pending: Open) -> Wrapper:
     """
 
     def answer(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        exchange = pending.pop(instance, None)
-        if exchange is None:
+        if not pending or (exchange := pending.pop(instance, None)) is None:
             return wrapped(*args, **kwargs)
         try:
             result = wrapped(*args, **kwargs)
@@ -289,19 +290,22 @@ def answered(code: str, pending: Open) -> Wrapper:
 def answered_async(code: str, pending: Open) -> Wrapper:
     """As `answered`, for a coroutine method."""
 
-    async def answer(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        exchange = pending.pop(instance, None)
-        if exchange is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            result = await wrapped(*args, **kwargs)
-        except BaseException as e:
-            exchange.failed(e)
-            raise
-        conclude(exchange, lambda _e, r: _reply_of(r, code), _response(instance, result, code))
-        return result
+    def begin(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not pending or (exchange := pending.pop(instance, None)) is None:
+            return wrapped(*args, **kwargs)
+        return _awaited(exchange, wrapped(*args, **kwargs), instance, code)
 
-    return answer
+    return begin
+
+
+async def _awaited(exchange: Exchange, answering: Awaitable[Any], instance: object, code: str) -> Any:
+    try:
+        result = await answering
+    except BaseException as e:
+        exchange.failed(e)
+        raise
+    conclude(exchange, lambda _e, r: _reply_of(r, code), _response(instance, result, code))
+    return result
 
 
 def _response(instance: object, result: object, code: str) -> object:
@@ -326,4 +330,5 @@ origins.make_transparent(
     cast(FunctionType, carried({})),
     cast(FunctionType, answered("", {})),
     cast(FunctionType, answered_async("", {})),
+    _awaited,
 )

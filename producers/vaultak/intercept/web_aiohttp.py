@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import FunctionType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -53,22 +53,26 @@ def _waits(begun: Exchange, response: Any) -> None:
 def _sends(judged: Callable[..., Any]) -> Callable[..., Any]:
     """`ClientRequest.send`: what was judged when its connection was made is not judged again, unless it changed."""
 
-    async def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        begun = _connecting.pop(instance, None)
+    def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        begun = _connecting.pop(instance, None) if _connecting else None
         if begun is None or begun.governor is not current() or not _same(begun.request, instance):
-            return await judged(wrapped, instance, args, kwargs)
-        token = exchange.enter(begun)
-        try:
-            result = await wrapped(*args, **kwargs)
-        except BaseException as e:
-            begun.failed(e)
-            raise
-        finally:
-            exchange.leave(token)
-        _waits(begun, result)
-        return result
+            return judged(wrapped, instance, args, kwargs)
+        return _send(begun, wrapped(*args, **kwargs))
 
     return send
+
+
+async def _send(begun: Exchange, sending: Awaitable[Any]) -> Any:
+    token = exchange.enter(begun)
+    try:
+        result = await sending
+    except BaseException as e:
+        begun.failed(e)
+        raise
+    finally:
+        exchange.leave(token)
+    _waits(begun, result)
+    return result
 
 
 def _same(judged: web.Request, sending: Any) -> bool:
@@ -88,4 +92,4 @@ def patch() -> None:
     when_imported("aiohttp.connector", _patch)
 
 
-origins.make_transparent(cast(FunctionType, _sends(lambda: None)))
+origins.make_transparent(cast(FunctionType, _sends(lambda: None)), _send)
