@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from contextlib import suppress
@@ -18,6 +19,7 @@ from vaultak.floor.session import (
     kill_all,
     own_directories,
     own_paths,
+    settle_down,
     subject_for,
     this_table,
     watch_for_kill,
@@ -30,6 +32,8 @@ from vaultak.wire import ActionType
 _HOST = socket.gethostname()[:64]
 """How the names of this machine's agent instances begin; the process follows."""
 _FILES = (ActionType.FILE_READ, ActionType.FILE_WRITE, ActionType.FILE_DELETE, ActionType.PERMISSION_CHANGE)
+_BIRTH = re.compile(r"/proc/\d+/stat")
+"""How the SDK tells a process from a later one with its number."""
 _FILTERED = "2"
 """What `/proc/<pid>/status` says of a process under a filter."""
 
@@ -42,6 +46,7 @@ def serve(order: Order, sock: socket.socket, host: Relay) -> int:
     except OSError as e:
         orders.send(sock, Message("failed", text=f"the supervisor may not read this process: {e.strerror}"))
         return 1
+    settle_down()
     session = _Attached(order, host, parent)
     orders.send(sock, Message("ready"))
     message = orders.receive(sock)
@@ -114,8 +119,10 @@ class _Attached:
         return self._notes.has(effect.action_type, effect.resource, tracee.tid) or self._is_upkeep(effect, tracee)
 
     def _is_upkeep(self, effect: Effect, tracee: Tracee) -> bool:
-        """Whether the SDK in a governed process keeps its own journal or queue, each named after its process."""
+        """Whether the SDK in a governed process looks after itself: its journal and queue are named after its process."""
         prefixes = (f"{self._spool}/{tracee.process}-", *(f"{j}/{_HOST}-{tracee.process}-" for j in self._journals))
+        if effect.action_type is ActionType.FILE_READ and _BIRTH.fullmatch(effect.resource):
+            return True
         return effect.action_type in _FILES and effect.resource.startswith(prefixes)
 
     def _listen(self, supervisor: Supervisor) -> None:
@@ -142,7 +149,7 @@ class _Attached:
         found = []
         for pid in descendants(self._parent):
             with suppress(OSError, KeyError):
-                seccomp, state = status_of(pid, ("Seccomp:", "State:"))
-                if seccomp == _FILTERED and pid != os.getpid() and not state.startswith("Z"):
+                status = status_of(pid)
+                if status["Seccomp"] == _FILTERED and pid != os.getpid() and status["State"][0] != "Z":
                     found.append(pid)
         return found

@@ -27,6 +27,7 @@ _RESPONSE = struct.Struct("=QqiI")
 _ADDFD = struct.Struct("=QIIII")
 _RECEIVE, _SEND, _ID_VALID, _ADD = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _CONTINUE = 1
+_CLONE_FS = 0x200
 _MSG_NOSIGNAL = 0x4000
 _ADD_AND_SEND = 2
 
@@ -54,6 +55,12 @@ def _call(number: int, *arguments: object) -> int:
 def _prctl(option: int, value: int) -> None:
     zero = ctypes.c_ulong(0)
     _checked(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero))
+
+
+def own_umask() -> None:
+    """Give the calling thread a umask (and working directory) of its own; no file of ours is for others."""
+    _checked(_libc.unshare(_CLONE_FS))
+    os.umask(0o077)
 
 
 def make_subreaper() -> None:

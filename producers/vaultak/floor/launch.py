@@ -97,9 +97,17 @@ def spawn_supervisor(order: Order, *shared: int) -> tuple[subprocess.Popen[bytes
     if shared:
         order = msgspec.structs.replace(order, notes=shared[0])
     token = governor.activate(None)  # starting the supervisor is no action of anybody's
+    search_path = json.dumps([os.path.abspath(directory) for directory in sys.path if directory])
     try:
         process = subprocess.Popen(  # noqa: S603 - this very interpreter, with our own code
-            [sys.executable, "-I", "-c", _BOOT, json.dumps([p for p in sys.path if p]), str(theirs.fileno())],
+            [
+                sys.executable,
+                "-I",
+                "-c",
+                _BOOT,
+                search_path,
+                str(theirs.fileno()),
+            ],
             pass_fds=(theirs.fileno(), *shared),
         )
         orders.send_order(ours, order)

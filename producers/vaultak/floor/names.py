@@ -9,7 +9,7 @@ import stat
 from vaultak.floor import kernel
 from vaultak.floor.opening import AT_FDCWD
 from vaultak.floor.places import Place
-from vaultak.floor.plan import Answer, Plan, Request, file_effect, is_file, keep_content
+from vaultak.floor.plan import Answer, Plan, Request, file_effect, is_file, keep_content, umask_of
 from vaultak.intercept.effect import Effect
 from vaultak.intercept.paths import printable
 from vaultak.wire import ActionType
@@ -178,7 +178,8 @@ def _made_directory(r: Request, place: Place, mode: int) -> Plan:
     path = place.path
 
     def perform() -> Answer:
-        os.mkdir(place.name, mode & 0o7777 & ~r.tracee.umask(), dir_fd=place.fd)
+        with umask_of(r.tracee):
+            os.mkdir(place.name, mode & 0o7777, dir_fd=place.fd)
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, path, r.name)
@@ -198,7 +199,8 @@ def _made_node(r: Request, place: Place, mode: int, device: int) -> Plan:
     kind = stat.S_IFMT(mode) or stat.S_IFREG
 
     def perform() -> Answer:
-        os.mknod(place.name, kind | mode & 0o7777 & ~r.tracee.umask(), device & 0xFFFFFFFF, dir_fd=place.fd)
+        with umask_of(r.tracee):
+            os.mknod(place.name, kind | mode & 0o7777, device & 0xFFFFFFFF, dir_fd=place.fd)
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, place.path, r.name)

@@ -8,7 +8,7 @@ import stat
 import struct
 
 from vaultak.floor.places import Place
-from vaultak.floor.plan import Answer, Descriptor, Perform, Plan, Request, file_effect, is_file, keep_content
+from vaultak.floor.plan import Answer, Descriptor, Perform, Plan, Request, file_effect, is_file, keep_content, umask_of
 from vaultak.floor.system_files import is_inert, is_system_read
 from vaultak.intercept.effect import NONE, Effects
 from vaultak.wire import ActionType
@@ -52,7 +52,7 @@ def _plan(r: Request, directory: int, name: int, flags: int, mode: int) -> Plan:
     if kind == stat.S_IFCHR and info is not None and info.st_rdev == _OWN_TERMINAL:
         return Plan(NONE, lambda: _terminal(r, flags), needs_rights=False)
     effects = NONE if flags & os.O_PATH else _effects(place, kind, flags)
-    system = bool(effects) and not flags & _WRITES and is_system_read(place.path, r.tracee.process)
+    system = bool(effects) and not flags & _WRITES and is_system_read(place.path, r.tracee)
     return Plan(
         effects,
         _opens(r, place, flags, mode),
@@ -83,15 +83,18 @@ def _opens(r: Request, place: Place, flags: int, mode: int) -> Perform:
     ours = flags | os.O_CLOEXEC | os.O_NOCTTY
 
     def perform() -> Answer:
-        allowed = mode & 0o7777 & ~r.tracee.umask() if flags & (os.O_CREAT | _TMPFILE) else 0
         if place.name:
-            fd = os.open(place.name, ours | os.O_NOFOLLOW, allowed, dir_fd=place.fd)
+            with umask_of(r.tracee):
+                fd = os.open(place.name, ours | os.O_NOFOLLOW, mode & 0o7777, dir_fd=place.fd)
         elif flags & os.O_CREAT and flags & os.O_EXCL:
             raise OSError(errno.EEXIST, "file exists")
-        elif flags & os.O_CREAT and stat.S_ISDIR(os.fstat(place.fd).st_mode) and not flags & _TMPFILE:
+        elif flags & os.O_CREAT and stat.S_ISDIR(os.fstat(place.fd).st_mode):
             raise OSError(errno.EISDIR, "is a directory")
+        elif flags & _TMPFILE:
+            with umask_of(r.tracee):
+                fd = os.open(place.link, ours, mode & 0o7777)
         else:
-            fd = os.open(place.link, ours & ~(os.O_CREAT | os.O_NOFOLLOW), allowed)
+            fd = os.open(place.link, ours & ~(os.O_CREAT | os.O_NOFOLLOW))
         return Descriptor(fd, bool(flags & os.O_CLOEXEC))
 
     return perform

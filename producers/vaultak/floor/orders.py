@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from pathlib import Path
@@ -43,7 +44,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def pack_settings(settings: Settings) -> dict[str, Any]:
     members = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     members["topics"] = settings.topics.prefix
-    return {name: str(value) if isinstance(value, Path) else value for name, value in members.items()}
+    return {name: os.path.abspath(value) if isinstance(value, Path) else value for name, value in members.items()}
 
 
 def unpack_settings(members: dict[str, Any]) -> Settings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaultak.floor.places import Finder, Place
@@ -81,6 +82,16 @@ class Request:
 def passing(_: Request | None = None) -> Plan:
     """None of our business."""
     return Plan((), lambda: PASS, needs_rights=False)
+
+
+@contextmanager
+def umask_of(tracee: Tracee) -> Iterator[None]:
+    """What is made inside gets its mode from the caller's umask. For threads with `kernel.own_umask`."""
+    before = os.umask(tracee.umask())
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def file_effect(kind: ActionType, path: str, op: str, **payload: object) -> Effect:

@@ -18,6 +18,7 @@ from vaultak.floor.session import (
     client_for,
     kill_all,
     own_paths,
+    settle_down,
     subject_for,
     this_table,
     watch_for_kill,
@@ -27,7 +28,7 @@ from vaultak.floor.supervisor import Supervisor
 
 def main(fd: int) -> int:
     """Obey the order that comes over descriptor `fd`; the exit code of this process."""
-    logging.basicConfig(format="vaultak: %(message)s", level=logging.WARNING)
+    _log_to_stderr()
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     order = orders.receive_order(sock)
@@ -43,6 +44,7 @@ def main(fd: int) -> int:
     except OSError as e:
         orders.send(sock, Message("failed", text=f"the floor cannot be laid: {e.strerror or e}"))
         return 1
+    settle_down()
     host.start()
     return _Session(order, host, program, listener).run()
 
@@ -100,3 +102,13 @@ class _Session:
 
 def _kill() -> None:
     kill_all(below_this)
+
+
+def _log_to_stderr() -> None:
+    """What the SDK has to say; not what the libraries under it repeat."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("vaultak: %(message)s"))
+    log = logging.getLogger("vaultak")
+    log.addHandler(handler)
+    log.propagate = False
+    logging.lastResort = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -53,6 +54,13 @@ def own_paths(client: Vaultak, subject: Subject) -> tuple[str, ...]:
     """The supervisor's own files, which nobody under it can reach: its queue and its journal."""
     spool, journal = own_directories(client, subject.agent.agent_id)
     return (f"{spool}/{os.getpid()}-", f"{journal}/{subject.agent.emitter.instance}/")
+
+
+def settle_down() -> None:
+    """Make this process ready to hold many calls, in no directory of anybody's."""
+    os.chdir("/")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def this_table() -> Table:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from vaultak.agent import Agent, Judged
 from vaultak.errors import ActionDeniedError, AgentKilledError
 from vaultak.floor import metadata, names, network, opening, programs
-from vaultak.floor.kernel import Listener, Notification
+from vaultak.floor.kernel import Listener, Notification, own_umask
 from vaultak.floor.places import Finder
 from vaultak.floor.plan import Descriptor, Passed, Plan, Request
 from vaultak.floor.syscalls import Table
-from vaultak.floor.tracee import Tracee, status_of
+from vaultak.floor.tracee import RIGHTS, Tracee, status_of
 from vaultak.intercept.effect import Effect
 from vaultak.policy.evaluate import CompiledPolicy
 from vaultak.wire import ActionType, AgentState, Decision, OutcomeStatus
@@ -40,7 +40,6 @@ _HANDLERS: dict[str, Callable[[Request], Plan]] = {
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pth", ".egg-link", "METADATA")
 _WAITED_FOR = (Decision.ALLOW, Decision.ALERT, Decision.PAUSE)
 _PASSES = (Decision.ALLOW, Decision.ALERT)
-_RIGHTS = ("Uid:", "Gid:", "Groups:", "CapEff:")
 
 Allowed = list[tuple[Effect, str]]
 """Effects with the ids of their actions."""
@@ -138,7 +137,9 @@ class Supervisor:
         self.noted = noted
         self._judged_calls = architecture.judged
         self._excused = excused
-        self._rights = status_of(os.getpid(), _RIGHTS)
+        own = status_of(os.getpid())
+        self._rights = tuple(own[name] for name in RIGHTS)
+        self._unprivileged = int(own["CapEff"], 16) == 0 and len(set(own["Uid"].split())) == 1
         self._own = (f"/proc/{os.getpid()}/", *own_paths)
         self._room = threading.BoundedSemaphore(MAX_WAITING)
         self.stopped_calls = 0
@@ -149,6 +150,7 @@ class Supervisor:
 
     def serve(self, until: int = -1) -> None:
         """Answer until no process is left under the filter, or descriptor `until` can be read."""
+        own_umask()
         poll = select.poll()
         poll.register(self.listener.fd, select.POLLIN)
         if until >= 0:
@@ -207,6 +209,7 @@ class Supervisor:
 
         def run() -> None:
             try:
+                own_umask()
                 with held:
                     call.go_on(stopped)
             except Exception as e:  # noqa: BLE001 - as above
@@ -229,7 +232,8 @@ class Supervisor:
         )
 
     def has_rights_of(self, tracee: Tracee) -> bool:
-        return self._rights == tracee.rights()
+        """Whether it has the same access to files. Without privileges nobody under the filter can change his."""
+        return self._unprivileged or self._rights == tracee.rights()
 
 
 class _Call:

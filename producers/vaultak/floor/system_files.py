@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from vaultak.floor.tracee import Tracee
 from vaultak.intercept.trust import LIBRARY_ROOTS
 
 INERT = frozenset({
@@ -24,9 +25,9 @@ _PREFIXES = (
 )  # fmt: skip
 
 
-def is_system_read(path: str, process: int) -> bool:
-    """Whether reading `path` is upkeep for process `process`, whose own `/proc` directory counts too."""
-    return path.startswith(_PREFIXES) or path.startswith(f"/proc/{process}/")
+def is_system_read(path: str, tracee: Tracee) -> bool:
+    """Whether reading `path` is upkeep for a process, whose own `/proc` directory counts too."""
+    return path.startswith(_PREFIXES) or (path.startswith("/proc/") and path.startswith(f"/proc/{tracee.process}/"))
 
 
 def is_inert(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -103,27 +104,35 @@ class Tracee:
         finally:
             os.close(own)
 
-    @cached_property
+    @property
     def process(self) -> int:
         """The id of the process that the thread belongs to."""
-        return int(self._status(("Tgid:",))[0])
+        return int(self._status["Tgid"])
 
     def umask(self) -> int:
-        return int(self._status(("Umask:",))[0], 8)
+        return int(self._status["Umask"], 8)
 
     def rights(self) -> tuple[str, ...]:
-        """What decides over its access to files: users, groups, capabilities."""
-        return self._status(("Uid:", "Gid:", "Groups:", "CapEff:"))
+        """What decides over its access to files."""
+        return tuple(self._status[name] for name in RIGHTS)
 
-    def _status(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return status_of(self.tid, names)
+    @cached_property
+    def _status(self) -> dict[str, str]:
+        """Asked for once: the thread waits, nothing of it changes."""
+        return status_of(self.tid)
 
 
-def status_of(tid: int, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Lines of `/proc/<tid>/status`, without their names."""
+RIGHTS = ("Uid", "Gid", "Groups", "CapEff")
+"""Users, groups and capabilities, as `/proc/<pid>/status` names them."""
+
+
+_LINES = re.compile(rb"^(State|Umask|Tgid|Uid|Gid|Groups|CapEff|Seccomp):\t(.*)$", re.MULTILINE)
+
+
+def status_of(tid: int) -> dict[str, str]:
+    """The lines of `/proc/<tid>/status` that matter here, by name."""
     with open(f"/proc/{tid}/status", "rb", buffering=0) as f:
-        lines = dict(line.split("\t", 1) for line in f.read().decode("ascii", "replace").splitlines() if "\t" in line)
-    return tuple(lines[name].strip() for name in names)
+        return {name.decode(): value.decode() for name, value in _LINES.findall(f.read())}
 
 
 def signed(argument: int) -> int:

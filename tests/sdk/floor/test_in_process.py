@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 
 from sdk.floor.conftest import Ran
-from vaultak import ConfigurationError, Vaultak, VaultakError
+from vaultak import AgentKilledError, ConfigurationError, Vaultak, VaultakError
 from vaultak.testing import RecordingPublisher
 
 R = TypeVar("R")
@@ -201,7 +201,12 @@ def test_a_kill_below_python_kills_the_agent(make_client: Make, tmp_path: Path) 
         with monitor:
             return subprocess.run(["sh", "-c", "cd $0; cat tr*; sleep 60", tmp_path]).returncode
 
-    assert in_thread(body) == -9
+    start_s = time.monotonic()
+    try:
+        assert in_thread(body) == -9
+    except AgentKilledError:
+        pass  # the thread was told before the child's end was
+    assert time.monotonic() - start_s < 10
     deadline = time.monotonic() + 5
     while str(monitor.state) != "killed":
         assert time.monotonic() < deadline

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +218,73 @@ def test_exit_codes(run: Run) -> None:
     assert run("sh", "-c", "exit 7").code == 7
     assert run("sh", "-c", "kill -15 $$").code == 143
     assert run("no-such-program").code == 127
+
+
+def test_modes_follow_the_umask_of_the_program(run: Run, tmp_path: Path) -> None:
+    run("sh", "-c", "umask 0; touch f; mkdir d; mkfifo p; umask 027; touch g; mkdir e")
+    modes = {path.name: f"{path.stat().st_mode & 0o777:o}" for path in tmp_path.iterdir()}
+    assert modes == {"f": "666", "d": "777", "p": "666", "g": "640", "e": "750"}
+
+
+def test_names_mean_what_they_mean_to_the_program(run: Run, tmp_path: Path) -> None:
+    """`/proc/self`, standard streams, relative names after `cd`, links: all resolved as the program's own."""
+    script = (
+        "mkdir -p sub; cd sub; echo in > here; ln -s here link; ln -s /proc/self/cwd round; exec 3< here;"
+        "cat /proc/self/fd/3 link round/here /dev/fd/0 < here > ../out; readlink /proc/self/cwd >> ../out;"
+        "cat /proc/self/comm >> ../out; echo x >> /dev/stdout 2> /dev/null >> ../out; : > /dev/null"
+    )
+    ran = run("sh", "-c", script)
+    assert ran.code == 0
+    assert (tmp_path / "out").read_text() == f"in\nin\nin\nin\n{tmp_path}/sub\ncat\nx\n"
+    assert set(ran.decisions("file_read", str(tmp_path / "sub/here"))) == {"allow"}
+
+
+_ERRORS = """
+import errno, os
+def failing(call, *arguments, **keywords):
+    try: call(*arguments, **keywords)
+    except OSError as e: return errno.errorcode[e.errno]
+os.mkdir("d"); open("f", "w").close(); os.symlink("loop", "loop"); os.symlink("gone", "dangling")
+found = [
+    failing(os.open, "none", 0), failing(os.open, "f/x", 0), failing(os.open, "loop", 0), failing(os.open, "d", 1),
+    failing(os.open, "f", os.O_CREAT | os.O_EXCL), failing(os.open, "f", os.O_DIRECTORY), failing(os.open, "f/", 0),
+    failing(os.open, "dangling", os.O_NOFOLLOW), failing(os.open, "x" * 300, 0), failing(os.open, "dangling", 0),
+    failing(os.unlink, "d"), failing(os.mkdir, "d"), failing(os.mkdir, "n/d"), failing(os.rename, "none", "g"),
+    failing(os.link, "none", "g"), failing(os.link, "f", "f"), failing(os.symlink, "f", "d"), failing(os.rmdir, "d/."),
+    failing(os.truncate, "none", 0), failing(os.chmod, "none", 0), failing(os.execv, "none", ["none"]),
+    failing(os.execv, "f", ["f"]), failing(os.unlink, ""), failing(os.rmdir, "f"), failing(os.rmdir, "/"),
+]
+open("found", "w").write(" ".join(map(str, found)))
+"""
+
+
+def test_errors_are_those_of_the_kernel(python: Callable[..., Ran], tmp_path: Path) -> None:
+    bare = tmp_path.parent / f"{tmp_path.name}-bare"
+    bare.mkdir()
+    subprocess.run([os.path.realpath(sys.executable), "-I", "-S", "-c", _ERRORS], cwd=bare, check=True)
+    python(_ERRORS)
+    assert (tmp_path / "found").read_text() == (bare / "found").read_text()
+
+
+def test_a_link_swapped_all_the_time_never_opens_what_is_blocked(python: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("plain")
+    (tmp_path / "secret.env").write_text("key")
+    code = """
+import os, threading, time
+over = threading.Event()
+def swap():
+    while not over.is_set():
+        for name in ("plain", "secret.env"):
+            os.symlink(name, "new"); os.rename("new", "link")
+os.symlink("plain", "link")
+threading.Thread(target=swap).start()
+read = set()
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    try: read.add(open("link").read())
+    except OSError: read.add("denied")
+over.set()
+open("read", "w").write(repr(sorted(read)))
+"""
+    python(code, blocked_resources=["*.env"])
+    assert (tmp_path / "read").read_text() == "['denied', 'plain']"
