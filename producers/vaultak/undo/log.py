@@ -30,6 +30,7 @@ from vaultak.undo.entries import (
     look,
     mtime_ns,
 )
+from vaultak.undo.forecast import View
 from vaultak.undo.journal import Journal, Record
 from vaultak.undo.left import LeftStates
 from vaultak.undo.limits import UndoLimits
@@ -250,17 +251,23 @@ class UndoLog:
     def steps(self, limit_actions: int | None = None, action_ids: Iterable[str] | None = None) -> list[StepPreview]:
         """What `rollback` would do, newest first. Changes nothing."""
         with self._lock:
-            return [self._preview(action_id, n) for action_id, n in self._chosen(limit_actions, action_ids)]
+            view = View(self._blobs)
+            return [self._preview(action_id, n, view) for action_id, n in self._chosen(limit_actions, action_ids)]
 
-    def _preview(self, action_id: str, n: int | None) -> StepPreview:
+    def _preview(self, action_id: str, n: int | None, view: View) -> StepPreview:
         if n is None:
             words = "; ".join(description for _, description in self._compensations.get(action_id, []))
             return StepPreview(action_id=action_id, target=words, what="run its compensation")
         entry = self._entries[n]
         absent = entry.op is Operation.WRITE and entry.before.kind is Kind.ABSENT
-        return StepPreview(
-            action_id=action_id, target=entry.path, what="remove what was created" if absent else _WORDS[entry.op]
-        )
+        what = "remove what was created" if absent else _WORDS[entry.op]
+        expected, detail = view.forecast(entry, self._left_by(entry))
+        return StepPreview(action_id=action_id, target=entry.path, what=what, expected=expected, detail=detail)
+
+    def _left_by(self, entry: Entry) -> Left:
+        n = entry.n
+        states = None if n in self._started else self._left.of(entry)
+        return Left(self._created.get(n, ""), self._remade, states, lambda: self._start(n))
 
     def rollback(self, limit_actions: int | None = None, action_ids: Iterable[str] | None = None) -> list[StepResult]:
         """Take back the last `limit_actions` actions, or those named, newest step first.
@@ -323,9 +330,7 @@ class UndoLog:
 
     def _take_back(self, action_id: str, n: int) -> StepResult:
         entry = self._entries[n]
-        states = None if n in self._started else self._left.of(entry)
-        left = Left(self._created.get(n, ""), self._remade, states, lambda: self._start(n))
-        status, detail, identity = take_back(entry, left, self._blobs)
+        status, detail, identity = take_back(entry, self._left_by(entry), self._blobs)
         if identity:
             self._remade[entry.before.identity] = identity
         if status != REVERSED and (blob := self._blob_of(entry)):

@@ -58,7 +58,7 @@ def take_back(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     return outcome
 
 
-def _same(state: State, identity: str, remade: Identities) -> bool:
+def same(state: State, identity: str, remade: Identities) -> bool:
     return state.identity in (identity, remade.get(identity, identity))
 
 
@@ -66,11 +66,11 @@ def _write(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
     now, before = look(entry.path), entry.before
     if before.kind is Kind.ABSENT:
         return _remove(entry, now, left)
-    if before.kind is Kind.SYMLINK and _same(now, before.identity, left.remade):
+    if before.kind is Kind.SYMLINK and same(now, before.identity, left.remade):
         return DONE  # the action was refused: it would have made something where the link is
     if before.lost:
         return UNSUPPORTED, before.lost, ""
-    if now.kind is not Kind.FILE or not _same(now, before.identity, left.remade):
+    if now.kind is not Kind.FILE or not same(now, before.identity, left.remade):
         return CONFLICT, "it is another file by now" if now.kind is not Kind.ABSENT else "it is gone by now", ""
     if not left.wrote(now):
         return CONFLICT, CHANGED, ""
@@ -103,7 +103,7 @@ def _remove(entry: Entry, now: State, left: Left) -> Outcome:
     if now.kind is Kind.ABSENT:
         return DONE
     removable = now.kind in (Kind.FILE, Kind.SYMLINK) or (left.made and now.kind is Kind.OTHER)
-    if not removable or (left.made and not _same(now, left.made, left.remade)):
+    if not removable or (left.made and not same(now, left.made, left.remade)):
         return CONFLICT, "something else is there by now", ""
     if now.kind is Kind.FILE and not left.wrote(now) and os.lstat(entry.path).st_nlink == 1:
         return CONFLICT, CHANGED, ""
@@ -126,14 +126,16 @@ def _resumed(entry: Entry, now: State, blobs: Blobs) -> Outcome:
     if now.kind is before.kind and (
         now.kind is Kind.DIRECTORY
         or (now.kind is Kind.SYMLINK and now.target == before.target)
-        or (before.blob and _is_the_blob(entry.path, before, blobs))
+        or (before.blob and is_the_blob(entry.path, before, blobs))
     ):
+        if now.identity == before.identity:
+            return _relinked(entry.path, before)
         _set_metadata(entry.path, before)
         return REVERSED, "", now.identity
     return CONFLICT, "something is there again", ""
 
 
-def _is_the_blob(path: str, before: State, blobs: Blobs) -> bool:
+def is_the_blob(path: str, before: State, blobs: Blobs) -> bool:
     kept = blobs.path(before.blob)
     if os.path.samestat(os.lstat(path), os.lstat(kept)):
         return True
@@ -151,15 +153,25 @@ def _make_again(path: str, before: State, blobs: Blobs) -> Outcome:
         os.mkdir(path)
     elif before.lost:
         return UNSUPPORTED, before.lost, ""
-    elif not (before.blob and _relink(blobs.path(before.blob), before, path)):
-        if before.kind is Kind.SYMLINK:
-            os.symlink(before.target, path)
-        elif before.kind is Kind.FILE and before.blob:
-            _bring_back(blobs.path(before.blob), path)
-        else:
-            return UNSUPPORTED, "its content was not kept", ""
+    elif before.blob and _relink(blobs.path(before.blob), before, path):
+        return _relinked(path, before)
+    elif before.kind is Kind.SYMLINK:
+        os.symlink(before.target, path)
+    elif before.kind is Kind.FILE and before.blob:
+        _bring_back(blobs.path(before.blob), path)
+    else:
+        return UNSUPPORTED, "its content was not kept", ""
     _set_metadata(path, before)
     return REVERSED, "", look(path).identity
+
+
+def _relinked(path: str, before: State) -> Outcome:
+    """The very file has its name again. Where it has others, what was written through them since is someone else's."""
+    now = look(path)
+    if now.kind is Kind.FILE and not same_content(now, before):
+        return REVERSED, "it was changed since through another name", now.identity
+    _set_metadata(path, before)
+    return REVERSED, "", now.identity
 
 
 def _relink(kept: Path, before: State, path: str) -> bool:
@@ -206,10 +218,10 @@ def _rename(entry: Entry, left: Left, blobs: Blobs) -> Outcome:
         return DONE
     there, back = look(entry.path), look(entry.source)
     if back.kind is Kind.ABSENT:
-        if not _same(there, source.identity, left.remade):
+        if not same(there, source.identity, left.remade):
             return CONFLICT, f"what was moved here from {entry.source} is not here any more", ""
         os.rename(entry.path, entry.source)
-    elif not _same(back, source.identity, left.remade):
+    elif not same(back, source.identity, left.remade):
         return CONFLICT, f"something else is at {entry.source} by now", ""
     if entry.before.kind is not Kind.ABSENT and look(entry.path).kind is Kind.ABSENT:
         return _make_again(entry.path, entry.before, blobs)
@@ -220,7 +232,7 @@ def _mkdir(entry: Entry, left: Left, _blobs: Blobs) -> Outcome:
     now = look(entry.path)
     if entry.before.kind is not Kind.ABSENT or now.kind is Kind.ABSENT:
         return DONE
-    if now.kind is not Kind.DIRECTORY or (left.made and not _same(now, left.made, left.remade)):
+    if now.kind is not Kind.DIRECTORY or (left.made and not same(now, left.made, left.remade)):
         return CONFLICT, "it is no directory any more", ""
     try:
         os.rmdir(entry.path)
@@ -239,14 +251,23 @@ def _metadata(entry: Entry, left: Left, _blobs: Blobs) -> Outcome:
     now, before = look(entry.path), entry.before
     if before.kind is Kind.ABSENT:
         return DONE
-    if now.kind is not before.kind or not _same(now, before.identity, left.remade):
+    if now.kind is not before.kind or not same(now, before.identity, left.remade):
         return CONFLICT, "it is another file by now", ""
-    for name, value in _values(now).items():
-        known = [_values(state).get(name) for state in (before, *(left.states or ()))]
-        if left.states is not None and value not in known and known[0] != known[1]:
-            return CONFLICT, f"someone else has changed its {name} since", ""
+    if name := metadata_conflict(now, before, left):
+        return CONFLICT, f"someone else has changed its {name} since", ""
     _set_metadata(entry.path, before, left.states, retime=left.wrote(now))
     return DONE
+
+
+def metadata_conflict(now: State, before: State, left: Left) -> str:
+    """What the action changed and someone else has changed since; empty when nothing."""
+    if left.states is None:
+        return ""
+    for name, value in _values(now).items():
+        known = [_values(state).get(name) for state in (before, *left.states)]
+        if value not in known and known[0] != known[1]:
+            return name
+    return ""
 
 
 def _values(state: State) -> dict[str, object]:

@@ -16,6 +16,9 @@ class StepPreview(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     what: str
     """In words: `restore content`, `remove what was created` ..."""
+    expected: str = REVERSED
+    """How it would end, as far as can be seen without doing it: `reversed`, `unsupported` or `conflict`."""
+    detail: str = ""
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):

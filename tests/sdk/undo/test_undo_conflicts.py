@@ -193,3 +193,27 @@ def test_a_name_of_an_attribute_need_not_be_utf8(tmp_path: Path, undo: UndoLog, 
     undo.after("1")
     undo._journal.close()
     assert len(list(Journal(tmp_path / "undo").read())) == 1
+
+
+def test_another_name_of_a_deleted_file_that_somebody_else_wrote_through(undo: UndoLog, path: Path) -> None:
+    """The name comes back to the file as it is by now; that nothing changed is not made believe by its old time."""
+    other = path.with_name("other")
+    os.link(path, other)
+    write(undo, "1", other, "THE AGENT'S")
+    settled(undo)
+    undo.before_delete("2", str(path))
+    path.unlink()
+    undo.after("2")
+    someone_else(other, "the other's")
+    results = undo.rollback()
+    assert [(r.status, r.detail[:30]) for r in results][0] == ("reversed", "it was changed since through a")
+    assert results[1].status == "conflict"
+    assert path.read_text() == other.read_text() == "the other's"
+
+
+def test_a_preview_says_where_somebody_else_is_in_the_way(undo: UndoLog, path: Path) -> None:
+    write(undo, "1", path, "the agent's")
+    settled(undo)
+    someone_else(path, "THEIRS")
+    (step,) = undo.steps()
+    assert (step.expected, step.detail) == ("conflict", "someone else has changed it since")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -57,3 +58,24 @@ def test_the_last_actions_alone_can_be_taken_back(tmp_path: Path, done: list[Ope
     undo.close()
     assert [r for r in results if r.status != "reversed"] == []
     assert snapshot(root) == between
+
+
+@examples(100)
+@given(operations, operations)
+def test_a_preview_says_what_becomes_of_each_step(
+    tmp_path: Path, done: list[Operation], others: list[Operation]
+) -> None:
+    """Whatever somebody else has done since."""
+    base = tmp_path / "run"
+    root = fresh(base)
+    undo = UndoLog(base / "undo", "agent")
+    for number, operation in enumerate(done):
+        act(undo, root, number, operation)
+    undo.settle(math.inf)
+    someone = UndoLog(base / "unused", "someone")
+    for number, operation in enumerate(others[:5]):
+        act(someone, root, number, operation)
+    foreseen = [(step.action_id, step.target, step.expected) for step in undo.steps()]
+    assert [(r.action_id, r.target, r.status) for r in undo.rollback()] == foreseen
+    undo.close()
+    someone.close()
