@@ -119,7 +119,7 @@ class _Attached:
         return self._notes.has(effect.action_type, effect.resource, tracee.tid) or self._is_upkeep(effect, tracee)
 
     def _is_upkeep(self, effect: Effect, tracee: Tracee) -> bool:
-        """Whether the SDK in a governed process looks after itself: its journal and queue are named after its process."""
+        """Whether the SDK in a governed process looks after itself; its journal and queue are named after it."""
         prefixes = (f"{self._spool}/{tracee.process}-", *(f"{j}/{_HOST}-{tracee.process}-" for j in self._journals))
         if effect.action_type is ActionType.FILE_READ and _BIRTH.fullmatch(effect.resource):
             return True
