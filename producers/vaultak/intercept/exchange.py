@@ -330,5 +330,5 @@ origins.make_transparent(
     cast(FunctionType, carried({})),
     cast(FunctionType, answered("", {})),
     cast(FunctionType, answered_async("", {})),
-    _awaited,
+    cast(FunctionType, _awaited),
 )

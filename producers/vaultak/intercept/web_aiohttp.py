@@ -54,8 +54,11 @@ def _sends(judged: Callable[..., Any]) -> Callable[..., Any]:
     """`ClientRequest.send`: what was judged when its connection was made is not judged again, unless it changed."""
 
     def send(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        begun = _connecting.pop(instance, None) if _connecting else None
-        if begun is None or begun.governor is not current() or not _same(begun.request, instance):
+        governor = current()
+        if governor is None:
+            return wrapped(*args, **kwargs)
+        begun = _connecting.pop(instance, None)
+        if begun is None or begun.governor is not governor or not _same(begun.request, instance):
             return judged(wrapped, instance, args, kwargs)
         return _send(begun, wrapped(*args, **kwargs))
 
@@ -92,4 +95,4 @@ def patch() -> None:
     when_imported("aiohttp.connector", _patch)
 
 
-origins.make_transparent(cast(FunctionType, _sends(lambda: None)), _send)
+origins.make_transparent(cast(FunctionType, _sends(lambda: None)), cast(FunctionType, _send))
