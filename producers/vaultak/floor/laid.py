@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -77,6 +78,8 @@ class LaidFloor:
         try:
             listener = prepared.install()
         except OSError as e:
+            if e.errno == errno.EBUSY:
+                raise VaultakError("the thread is under another floor already, which goes on judging") from None
             raise VaultakError(f"no floor: the kernel refused the filter: {e.strerror}") from None
         orders.send(self._sock, Message("listener", listener))
         self._await_answer()

@@ -19,6 +19,7 @@ from vaultak.wire import ActionType, AgentState
 
 if TYPE_CHECKING:
     from vaultak.client import Vaultak
+    from vaultak.floor.notes import Notes
     from vaultak.floor.orders import Order
     from vaultak.undo import StepResult
 
@@ -49,14 +50,11 @@ class FlooredMonitor(Monitor):
         self._client = client
         self._require = require
         self._floor: LaidFloor | None = None
+        self._notes: Notes | None = None
 
     def __enter__(self) -> Self:
         if self._token is None and not self._agent.closed:
-            token = governor.activate(None)  # what it takes is no action of whoever governs the thread so far
-            try:
-                self._floor = self._lay()
-            finally:
-                governor.deactivate(token)
+            self._stand()
         try:
             return super().__enter__()
         except BaseException:
@@ -70,9 +68,22 @@ class FlooredMonitor(Monitor):
         self._lift()
 
     def _lift(self) -> None:
-        floor, self._floor = self._floor, None
+        floor, self._floor, self._notes = self._floor, None, None
         if floor is not None:
             floor.end()
+
+    def _stand(self) -> None:
+        """Lay a floor, or stand on the one that the thread has inherited: that goes on judging for its own agent."""
+        outer = governor.current()
+        if _thread.laid is None and isinstance(outer, FlooredMonitor) and outer._notes is not None:
+            self._notes = outer._notes
+            return
+        token = governor.activate(None)  # what it takes is no action of whoever governs the thread so far
+        try:
+            self._floor = self._lay()
+        finally:
+            governor.deactivate(token)
+        self._notes = self._floor.notes if self._floor is not None else None
 
     def _lay(self) -> LaidFloor | None:
         order = order_for(self._client, self.agent_id, self.session_id, self.labels, source_directories())
@@ -115,12 +126,12 @@ class FlooredMonitor(Monitor):
         return action_id
 
     def _note(self, action_type: ActionType, resource: str, payload: dict[str, Any]) -> None:
-        if self._floor is None:
+        if self._notes is None:
             return
         also = payload.get("address")
-        self._floor.notes.note(action_type, resource, *((also,) if isinstance(also, str) else ()))
+        self._notes.note(action_type, resource, *((also,) if isinstance(also, str) else ()))
         if action_type in _JOURNALED:  # reading what is about to be lost is the SDK's doing
-            self._floor.notes.note(ActionType.FILE_READ, resource)
+            self._notes.note(ActionType.FILE_READ, resource)
 
     def rollback(self, limit: int | None = None) -> list[StepResult]:
         """As in `Monitor`, on a thread outside the floor: undoing is no action of the agent's."""

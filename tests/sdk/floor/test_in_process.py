@@ -16,7 +16,7 @@ from typing import TypeVar
 import pytest
 
 from sdk.floor.conftest import Ran
-from vaultak import AgentKilledError, ConfigurationError, Vaultak, VaultakError
+from vaultak import ActionBlockedError, AgentKilledError, ConfigurationError, Vaultak, VaultakError
 from vaultak.testing import RecordingPublisher
 
 R = TypeVar("R")
@@ -152,6 +152,30 @@ def test_the_innermost_monitor_counts(make_client: Make, tmp_path: Path) -> None
             return [first, [libc.creat(name, 0o600) >= 0 for name in names]]
 
     assert in_thread(body) == [[True, False], [False, True]]
+
+
+def test_a_thread_that_inherited_the_floor_may_be_another_agents(make_client: Make, tmp_path: Path) -> None:
+    """Both hold: the outer agent's floor, and the inner agent's interception; nothing is on record twice."""
+    outer, inner = make_client(blocked_resources=["*/x"]), make_client(blocked_resources=["*/y"])
+    found: list[bool] = []
+
+    def work() -> None:
+        with inner.monitor("b", floor="require"):
+            found.append(libc.creat(bytes(tmp_path / "x"), 0o600) >= 0)
+            (tmp_path / "z").write_text("")
+            with pytest.raises(ActionBlockedError):
+                (tmp_path / "y").write_text("")
+
+    def body() -> None:
+        with outer.monitor("a", floor="require"):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+
+    in_thread(body)
+    assert found == [False]
+    assert layers(outer, "file_write", tmp_path / "z") == []
+    assert layers(inner, "file_write", tmp_path / "z") == ["hook"]
 
 
 def test_a_paused_child_waits_for_an_approval(make_client: Make, tmp_path: Path) -> None:
