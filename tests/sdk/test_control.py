@@ -132,6 +132,22 @@ async def test_a_forged_state_is_not_taken_over(vt: Vaultak, operator: Operator)
     assert explicit(vt, "late").state is AgentState.RUNNING
 
 
+async def test_a_broken_key_file_beside_the_good_ones_is_passed_over_and_named(
+    vt: Vaultak, operator: Operator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusted = tmp_path / "keys" / "trusted"
+    (trusted / "broken.pub").write_text("no key")
+    (trusted / "binary.pub").write_bytes(b"\xff\xfe")
+    stranger = msgspec.structs.replace(operator.command("late", "kill"), key_id="0" * 16)
+    await operator.record_state(stranger, AgentState.KILLED)
+    m = explicit(vt, "late")
+    assert m.state is AgentState.RUNNING
+    await operator.order("late", "pause")
+    await asyncio.to_thread(until, lambda: m.state is AgentState.PAUSED)
+    named = [r.getMessage() for r in caplog.records if "is passed over" in r.getMessage()]
+    assert sorted(name in line for line in named for name in ("broken.pub", "binary.pub")) == [False, False, True, True]
+
+
 async def test_an_operator_lets_a_waiting_action_run(vt: Vaultak, operator: Operator) -> None:
     m = explicit(vt, "a")
     await operator.order("a", "pause")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sdk.operator_side import read_all, settings, until
 from vaultak.config import Settings
 from vaultak.publish import Publisher
-from vaultak.publish.frames import HEADER, encode_body, encode_frame, read_frames
+from vaultak.publish.frames import HEADER, Damage, Message, encode_body, encode_frame, marker_of, read_frames
 from vaultak.publish.queues import MemoryQueue
 from vaultak.publish.spool import SEGMENT_BYTES, Spool, SpoolFullError, orphans
 from vaultak.wire import Topics
@@ -253,35 +253,107 @@ def test_nothing_starts_before_the_first_message(alone: Settings, tmp_path: Path
 BODIES = st.lists(st.binary(max_size=300), min_size=1, max_size=30)
 
 
+MARKER = marker_of("q")
+
+
+def encoded(bodies: list[bytes]) -> list[bytes]:
+    return [encode_body("t", KEY, body, [("h", b"v")]) for body in bodies]
+
+
 def frames(bodies: list[bytes]) -> list[bytes]:
-    return [encode_frame(encode_body("t", KEY, body, [("h", b"v")])) for body in bodies]
+    return [encode_frame(body, MARKER) for body in encoded(bodies)]
+
+
+def read(buffer: bytes) -> tuple[list[bytes], int]:
+    """The values in a segment, and how many stretches of it are damaged."""
+    found = [found for found, _ in read_frames(buffer, MARKER, 0, len(buffer))]
+    return [m.value for m in found if isinstance(m, Message)], sum(isinstance(d, Damage) for d in found)
 
 
 @given(BODIES, st.data())
 def test_torn_frames_end_the_reading_and_never_what_came_before(bodies: list[bytes], data: st.DataObject) -> None:
     whole = frames(bodies)
     cut = data.draw(st.integers(0, sum(map(len, whole))))
-    read = [m.value for m, _ in read_frames(b"".join(whole)[:cut], 0) if m is not None]
     ends, total = 0, 0
     for frame in whole:
         total += len(frame)
         ends += total <= cut
-    assert read == bodies[:ends]
+    assert read(b"".join(whole)[:cut])[0] == bodies[:ends]
 
 
 @given(BODIES, st.data())
-def test_a_flipped_byte_is_never_delivered_as_something_else(bodies: list[bytes], data: st.DataObject) -> None:
-    buffer = bytearray(b"".join(frames(bodies)))
-    position = data.draw(st.integers(0, len(buffer) - 1))
-    buffer[position] ^= data.draw(st.integers(1, 255))
-    read = [m.value for m, _ in read_frames(bytes(buffer), 0) if m is not None]
-    assert read == bodies[: len(read)]
+def test_damage_costs_the_frames_it_touches_and_no_other(bodies: list[bytes], data: st.DataObject) -> None:
+    whole = frames(bodies)
+    buffer = bytearray(b"".join(whole) + bytes(100))
+    written = len(buffer) - 100
+    for position in (hits := data.draw(st.sets(st.integers(0, written - 1), min_size=1, max_size=5))):
+        buffer[position] ^= data.draw(st.integers(1, 255))
+    untouched, start = [], 0
+    for frame, body in zip(whole, bodies, strict=True):
+        if not any(start <= hit < start + len(frame) for hit in hits):
+            untouched.append(body)
+        start += len(frame)
+    values, damages = read(bytes(buffer))
+    assert values == untouched
+    assert 1 <= damages <= len(hits)
+
+
+def test_a_page_of_zeros_amid_the_frames_is_damage_and_not_the_end() -> None:
+    bodies = [b"%05d" % n for n in range(1000)]
+    buffer = bytearray(b"".join(frames(bodies)) + bytes(1000))
+    buffer[4096:8192] = bytes(4096)
+    values, damages = read(bytes(buffer))
+    assert damages == 1
+    assert values[-1] == bodies[-1]
+    assert len(values) > 850
+
+
+def test_a_frame_inside_a_message_is_not_taken_for_one() -> None:
+    forged = encode_frame(encode_body("other", KEY, b"forged", []), marker_of("guessed"))
+    buffer = bytearray(b"".join(frames([forged * 5, b"next"])))
+    buffer[2] ^= 1
+    assert read(bytes(buffer)) == ([b"next"], 1)
+
+
+def test_a_segment_made_to_be_searched_for_long_is_given_up(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "q")
+    step = HEADER.pack(MARKER, 1_000_000, 1)
+    for _ in range(4):
+        spool.append(step * 80_000)
+    assert spool.peek(10)[0] == []
+    assert spool.corrupt == 4
+    spool.close()
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(BODIES, st.data())
+def test_whoever_goes_on_writing_behind_damage_overwrites_nothing(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("spool") / "q"
+    spool = Spool(directory)
+    for body in encoded(bodies):
+        spool.append(body)
+    spool.abandon()
+    segment = bytearray((directory / "0000000000.seg").read_bytes())
+    hit = data.draw(st.integers(0, sum(map(len, frames(bodies))) - 1))
+    segment[hit] ^= 255
+    (directory / "0000000000.seg").write_bytes(segment)
+    again = Spool(directory)
+    again.append(encode_body("t", KEY, b"new", []))
+    messages, position = again.peek(1000)
+    again.peek(1000)
+    assert [m.value for m in messages] == [*read(bytes(segment))[0], b"new"]
+    assert len(messages) == len(bodies)
+    assert again.corrupt == 1
+    again.delivered(position)
+    assert again.pending_bytes == 0
+    again.close()
 
 
 @given(st.binary(max_size=400))
 def test_foreign_bytes_are_no_frames(junk: bytes) -> None:
-    for _, offset in read_frames(junk, 0):
-        assert offset <= len(junk)
+    assert read(junk)[0] == []
 
 
 @hypothesis_settings(max_examples=25, deadline=None)
@@ -291,8 +363,8 @@ def test_a_queue_gives_back_what_was_put_in_across_reopening(
 ) -> None:
     directory = tmp_path_factory.mktemp("spool") / "q"
     spool, got = Spool(directory), []
-    for frame in frames(bodies):
-        spool.append(frame)
+    for body in encoded(bodies):
+        spool.append(body)
     while True:
         messages, position = spool.peek(step)
         if not messages:
@@ -336,12 +408,11 @@ def test_a_living_process_keeps_its_spool(tmp_path: Path) -> None:
 
 def test_memory_holds_what_it_may_and_no_more() -> None:
     queue = MemoryQueue(limit_bytes=100)
-    frame = encode_frame(encode_body("t", KEY, b"x", []))
-    while queue.pending_bytes + len(frame) <= 100:
-        queue.append(frame)
+    body = encode_body("t", KEY, b"x", [])
+    while queue.pending_bytes + len(body) <= 100:
+        queue.append(body)
     with pytest.raises(SpoolFullError):
-        queue.append(frame)
+        queue.append(body)
     messages, position = queue.peek(2)
     queue.delivered(position)
     assert len(messages) == 2
-    assert HEADER.size < len(frame)

@@ -101,7 +101,7 @@ class ControlListener:
         command = record.command
         if not self._concerns(record.agent_id) or not self._concerns(command.agent_id):
             return
-        if refusal := self._trust.verify(command):
+        if refusal := self._refusal(command):
             log.warning("the stored state of agent %r is not used: %s", self.agent_id, refusal)
         elif record.epoch == command.epoch:
             self._on_state(record)

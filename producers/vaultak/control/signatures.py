@@ -8,6 +8,7 @@ directory. Nothing that is not signed by one of them is obeyed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from vaultak.wire import Command, canonical_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+log = logging.getLogger("vaultak.control")
 
 _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
@@ -67,6 +70,7 @@ class TrustStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._passed_over: set[Path] = set()
         self.keys = self._load()
 
     def verify(self, command: Command) -> str:
@@ -81,6 +85,7 @@ class TrustStore:
         return dict(self._from_directory())
 
     def _from_directory(self) -> Iterable[tuple[str, bytes]]:
+        """The readable keys. One that is malformed is passed over, said once: it must not disable the others."""
         try:
             files = sorted((self._directory / "trusted").glob("*.pub"))
         except OSError:
@@ -88,8 +93,10 @@ class TrustStore:
         for path in files:
             try:
                 yield _parse(path.read_text(), str(path))
-            except (OSError, UnicodeDecodeError) as e:
-                raise ConfigurationError(f"cannot read the trusted key `{path}`: {e}") from None
+            except (OSError, UnicodeDecodeError, ConfigurationError) as e:
+                if path not in self._passed_over:
+                    self._passed_over.add(path)
+                    log.error("the trusted key `%s` is passed over: %s", path, e)
 
 
 def _parse(entry: str, where: str) -> tuple[str, bytes]:

@@ -37,7 +37,7 @@ class Delivery:
         self._queue = queue
         self._lock = lock
         self.overflow = MemoryQueue()
-        self.delivered = self.adopted = self.refused = self.retries = 0
+        self.delivered = self.adopted = self.refused = self.retries = self.corrupt = 0
         self.connected = False
         self.last_error = ""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,8 +161,20 @@ class Delivery:
             except Exception as e:  # noqa: BLE001 - it stays on disk and is tried again
                 self._failed("cannot deliver a dead process's events to", e)
             finally:
+                self.passed_over(orphan)
                 orphan.close()
         return emptied >= ORPHANS_AT_ONCE
+
+    def passed_over(self, spool: Spool) -> None:
+        """Take the damage of a spool that is let go into the counts, and say so."""
+        if spool.corrupt:
+            self.corrupt += spool.corrupt
+            log.error(
+                "%s is damaged: %d stretches (%d bytes) of events cannot be read and are lost",
+                spool.directory,
+                spool.corrupt,
+                spool.corrupt_bytes,
+            )
 
     async def _wait(self) -> None:
         """Sleep until woken, or a second: a wake-up that got lost costs no more than that."""

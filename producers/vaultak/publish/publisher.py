@@ -15,7 +15,7 @@ import msgspec
 
 from vaultak.config import Settings
 from vaultak.publish.delivery import Delivery
-from vaultak.publish.frames import MAX_BODY_BYTES, encode_body, encode_frame
+from vaultak.publish.frames import MAX_BODY_BYTES, encode_body
 from vaultak.publish.queues import MemoryQueue, Queue
 from vaultak.publish.spool import DEFAULT_LIMIT_BYTES, Spool, SpoolFullError
 
@@ -35,6 +35,8 @@ class PublisherStats(msgspec.Struct, frozen=True):
     """Delivered for processes that died before they could."""
     dropped_full: int
     dropped_too_large: int
+    corrupt: int
+    """Damaged stretches of spools on disk that were passed over; each may have held one message or several."""
     retries: int
     pending_bytes: int
     durable: bool
@@ -72,22 +74,21 @@ class Publisher:
 
     def emit_body(self, body: bytes) -> None:
         """As `emit`, for a message that is encoded already."""
-        frame = encode_frame(body)
         with self._lock:
             self._emitted += 1
-            if len(frame) > MAX_BODY_BYTES:
+            if len(body) > MAX_BODY_BYTES:
                 self._dropped_too_large += 1
-                self._complain(f"a message of {len(frame)} bytes is too large for the broker and was dropped")
+                self._complain(f"a message of {len(body)} bytes is too large for the broker and was dropped")
                 return
             try:
                 queue = self._queue or self._open()
-                queue.append(frame)
+                queue.append(body)
             except SpoolFullError:
                 self._dropped_full += 1
                 self._complain(f"the spool is full ({self._limit_bytes} bytes): {self._dropped_full} events dropped")
                 return
             except OSError as e:
-                self._fall_back(frame, e)
+                self._fall_back(body, e)
         if self._delivery is not None:
             self._delivery.wake()
 
@@ -107,13 +108,13 @@ class Publisher:
         atexit.register(self.close, EXIT_FLUSH_S)
         return queue
 
-    def _fall_back(self, frame: bytes, error: OSError) -> None:
+    def _fall_back(self, body: bytes, error: OSError) -> None:
         """The disk takes no more: what is on it stays queued there, what comes waits in memory."""
         if self._delivery is None:
             return
         self._complain(f"cannot write the spool ({error}): events wait in memory and are lost if this process dies")
         try:
-            self._delivery.overflow.append(frame)
+            self._delivery.overflow.append(body)
         except SpoolFullError:
             self._dropped_full += 1
 
@@ -135,6 +136,7 @@ class Publisher:
                 adopted=delivery.adopted if delivery else 0,
                 dropped_full=self._dropped_full,
                 dropped_too_large=self._dropped_too_large + (delivery.refused if delivery else 0),
+                corrupt=(queue.corrupt if queue else 0) + (delivery.corrupt if delivery else 0),
                 retries=delivery.retries if delivery else 0,
                 pending_bytes=(queue.pending_bytes if queue else 0)
                 + (delivery.overflow.pending_bytes if delivery else 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from vaultak.publish.frames import Message, read_frames
+from vaultak.publish.frames import Message, decode_body
 from vaultak.publish.spool import SpoolFullError
 
 MEMORY_LIMIT_BYTES = 16 * 1024 * 1024
@@ -14,7 +14,7 @@ MEMORY_LIMIT_BYTES = 16 * 1024 * 1024
 class Queue(Protocol):
     """Messages in order. `append` raises `SpoolFullError` or `OSError`."""
 
-    def append(self, frame: bytes) -> None: ...
+    def append(self, body: bytes) -> None: ...
 
     @property
     def pending_bytes(self) -> int: ...
@@ -31,24 +31,24 @@ class MemoryQueue:
 
     def __init__(self, limit_bytes: int = MEMORY_LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._frames: deque[bytes] = deque()
-        self.pending_bytes = 0
+        self._bodies: deque[bytes] = deque()
+        self.pending_bytes = self.corrupt = 0
 
-    def append(self, frame: bytes) -> None:
-        if self.pending_bytes + len(frame) > self._limit_bytes:
+    def append(self, body: bytes) -> None:
+        if self.pending_bytes + len(body) > self._limit_bytes:
             raise SpoolFullError
-        self._frames.append(frame)
-        self.pending_bytes += len(frame)
+        self._bodies.append(body)
+        self.pending_bytes += len(body)
 
     def peek(self, limit: int) -> tuple[list[Message], tuple[int, int]]:
-        taken = min(limit, len(self._frames))
-        decoded = (message for i in range(taken) for message, _ in read_frames(self._frames[i], 0))
+        taken = min(limit, len(self._bodies))
+        decoded = [decode_body(self._bodies[i]) for i in range(taken)]
         return [message for message in decoded if message is not None], (taken, 0)
 
     def delivered(self, position: tuple[int, int]) -> None:
         for _ in range(position[0]):
-            self.pending_bytes -= len(self._frames.popleft())
+            self.pending_bytes -= len(self._bodies.popleft())
 
     def close(self) -> None:
-        self._frames.clear()
+        self._bodies.clear()
         self.pending_bytes = 0

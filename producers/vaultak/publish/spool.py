@@ -13,9 +13,10 @@ import mmap
 import os
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
-from vaultak.publish.frames import HEADER, MAX_BODY_BYTES, Message, read_frames
+from vaultak.publish.frames import HEADER, MAX_BODY_BYTES, Damage, Message, marker_of, read_frames
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024
@@ -23,7 +24,9 @@ DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024
 ORPHANS_AT_ONCE = 16
 """Each holds three descriptors, and they are the host program's."""
 
-_POSITION = struct.Struct("<QQ")  # segment number, offset in it: both delivered up to there
+_POSITION = struct.Struct("<QQI")
+"""Segment number and offset in it, delivered up to there; CRC-32 of both."""
+_POSITION_CHECKED_BYTES = 16
 
 
 class SpoolFullError(Exception):
@@ -36,6 +39,7 @@ class Spool:
     def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory = directory
+        self._marker = marker_of(directory.name)
         self._max_segments = max(2, limit_bytes // SEGMENT_BYTES)
         self._lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -54,16 +58,24 @@ class Spool:
             raise ValueError(f"segments are missing in `{self.directory}`")
         self._first, self._last = (numbers[0], numbers[-1]) if numbers else (0, 0)
         self._write_offset = self._end_of(self._last) if numbers else 0
-        number, offset = _POSITION.unpack_from(self._position)
-        known = self._first <= number <= self._last and offset <= SEGMENT_BYTES
+        self.corrupt = self.corrupt_bytes = 0
+        """Stretches of damage that were passed over, frames that did not decode among them, and their size."""
+        self._counted = (0, 0)
+        number, offset, checksum = _POSITION.unpack_from(self._position)
+        known = checksum == zlib.crc32(self._position[:_POSITION_CHECKED_BYTES])
+        known = known and self._first <= number <= self._last and offset <= SEGMENT_BYTES
         self.read_segment, self.read_offset = (int(number), int(offset)) if known else (self._first, 0)
         if self.read_segment == self._last:
             self._write_offset = max(self._write_offset, self.read_offset)
-        self.skipped = 0
-        """Frames that were whole but did not decode."""
 
     def _end_of(self, number: int) -> int:
-        return max((end for _, end in read_frames(memoryview(self._segment(number)), 0)), default=0)
+        """Where to go on writing. Behind damage nothing is overwritten: there a new segment begins."""
+        end = 0
+        for found, behind in read_frames(self._segment(number), self._marker, 0, SEGMENT_BYTES):
+            if isinstance(found, Damage):
+                return SEGMENT_BYTES
+            end = behind
+        return end
 
     def _segment(self, number: int) -> mmap.mmap:
         if (segment := self._segments.get(number)) is None:
@@ -72,19 +84,21 @@ class Spool:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def append(self, frame: bytes) -> None:
-        """Take one frame. Raises `SpoolFullError`, or `OSError` when the disk is full."""
-        if self._write_offset + len(frame) + HEADER.size > SEGMENT_BYTES:
+    def append(self, body: bytes) -> None:
+        """Take one encoded message. Raises `SpoolFullError`, or `OSError` when the disk is full."""
+        start, size = self._write_offset, len(body)
+        if start + size + HEADER.size > SEGMENT_BYTES:
             if self._last - self._first + 1 >= self._max_segments:
                 raise SpoolFullError
             self._segment(self._last + 1)
             self._last += 1
-            self._write_offset = 0
-        segment, start = self._segments.get(self._last) or self._segment(self._last), self._write_offset
+            start = 0
+        segment = self._segments.get(self._last) or self._segment(self._last)
         # The header last: a reader, or the next process, sees a frame only when all of it is there.
-        segment[start + HEADER.size : start + len(frame)] = frame[HEADER.size :]
-        segment[start : start + HEADER.size] = frame[: HEADER.size]
-        self._write_offset = start + len(frame)
+        begin = start + HEADER.size
+        segment[begin : begin + size] = body
+        HEADER.pack_into(segment, start, self._marker, size, zlib.crc32(body))
+        self._write_offset = begin + size
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -97,25 +111,32 @@ class Spool:
         """Up to `limit` undelivered messages in order, and the position behind them."""
         messages: list[Message] = []
         number, offset = self.read_segment, self.read_offset
-        while len(messages) < limit:
-            view = memoryview(self._segment(number)) if number <= self._last else memoryview(b"")
-            for message, behind in read_frames(view, offset):
+        while len(messages) < limit and number <= self._last:
+            end = self._write_offset if number == self._last else SEGMENT_BYTES
+            for found, behind in read_frames(self._segment(number), self._marker, offset, end):
                 offset = behind
-                if message is None:
-                    self.skipped += 1
+                if isinstance(found, Message):
+                    messages.append(found)
+                    if len(messages) >= limit:
+                        return messages, (number, offset)
                 else:
-                    messages.append(message)
-                if len(messages) >= limit:
-                    break
-            else:
-                if number >= self._last:
-                    break
-                number, offset = number + 1, 0
+                    self._count(found, (number, behind))
+            if number == self._last:
+                return messages, (number, end)
+            number, offset = number + 1, 0
         return messages, (number, offset)
+
+    def _count(self, damage: Damage, behind: tuple[int, int]) -> None:
+        """Count damage once, however often it is read before what lies around it could be delivered."""
+        if behind > self._counted:
+            self._counted = behind
+            self.corrupt += 1
+            self.corrupt_bytes += damage.size_bytes
 
     def delivered(self, position: tuple[int, int]) -> None:
         """Remember that everything before `position` has been delivered; frees whole segments."""
-        _POSITION.pack_into(self._position, 0, *position)
+        checksum = zlib.crc32(_POSITION.pack(*position, 0)[:_POSITION_CHECKED_BYTES])
+        _POSITION.pack_into(self._position, 0, *position, checksum)
         self.read_segment, self.read_offset = position
         while self._first < self.read_segment:
             if (segment := self._segments.pop(self._first, None)) is not None:
