@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import select
 import threading
 import time
@@ -38,6 +39,7 @@ _HANDLERS: dict[str, Callable[[Request], Plan]] = {
     **programs.HANDLERS,
 }
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pth", ".egg-link", "METADATA")
+_PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?(\w*)")
 _WAITED_FOR = (Decision.ALLOW, Decision.ALERT, Decision.PAUSE)
 _PASSES = (Decision.ALLOW, Decision.ALERT)
 
@@ -107,7 +109,7 @@ class Subject(NamedTuple):
     def settle(self, allowed: Allowed, error: OSError | None, start_s: float) -> None:
         duration_ms = (time.perf_counter() - start_s) * 1000
         status = OutcomeStatus.OK if error is None else OutcomeStatus.ERROR
-        text = "" if error is None else f"OSError: {error}"
+        text = "" if error is None else f"{type(error).__name__}: {error.strerror}"
         for _, action_id in allowed:
             self.agent.outcome(self.session_id, action_id, status, error=text, duration_ms=duration_ms)
 
@@ -140,7 +142,7 @@ class Supervisor:
         own = status_of(os.getpid())
         self._rights = tuple(own[name] for name in RIGHTS)
         self._unprivileged = int(own["CapEff"], 16) == 0 and len(set(own["Uid"].split())) == 1
-        self._own = (f"/proc/{os.getpid()}/", *own_paths)
+        self._own = own_paths
         self._room = threading.BoundedSemaphore(MAX_WAITING)
         self.stopped_calls = 0
         self.failures = 0
@@ -195,7 +197,7 @@ class Supervisor:
             if not self.listener.is_waiting(notification.id):
                 return
             call = _Call(self, subject, notification, tracee, plan)
-            if any(self._is_own(effect) for effect in plan.effects):
+            if any(self._is_out_of_reach(effect, tracee) for effect in plan.effects):
                 self.listener.finish(notification.id, -errno.EACCES)
                 return
             stopped = call.judge()
@@ -224,9 +226,15 @@ class Supervisor:
         with held:
             self.listener.finish(call.notification.id, -errno.EAGAIN)
 
-    def _is_own(self, effect: Effect) -> bool:
-        """Whether it reaches for the supervisor itself: its memory, journal or queue, or their directory."""
+    def _is_out_of_reach(self, effect: Effect, tracee: Tracee) -> bool:
+        """Whether it reaches for the supervisor (its memory, journal or queue), or writes to another's memory."""
         resource = effect.resource
+        if (found := _PROCESS.match(resource)) is not None:
+            number = found[1]
+            if os.path.isdir(f"/proc/self/task/{number}"):
+                return True
+            writes_memory = found[2] == "mem" and effect.action_type is ActionType.FILE_WRITE
+            return writes_memory and not os.path.isdir(f"/proc/{tracee.process}/task/{number}")
         return resource.startswith(self._own) or (
             effect.action_type is ActionType.FILE_DELETE and any(own.startswith(resource + "/") for own in self._own)
         )

@@ -72,12 +72,25 @@ def test_without_its_supervisor_every_judged_call_fails(run: Run, tmp_path: Path
 def test_the_supervisor_cannot_be_signalled_or_written_to(run: Run, tmp_path: Path) -> None:
     script = (
         "s=$(awk '/^PPid/{print $2}' /proc/$$/status); kill -9 $s; kill -9 -1; cat /proc/$s/environ > stolen; "
-        "echo x > /proc/$s/mem; echo done > out"
+        "for t in /proc/$s/task/*; do cat /proc/${t##*/}/environ >> stolen; echo x > /proc/${t##*/}/mem; done; "
+        "echo x > /proc/$s/mem; ls -d /proc/$s/task/* > seen; echo done > out"
     )
     ran = run("sh", "-c", script)
     assert ran.code == 0
     assert (tmp_path / "out").read_text() == "done\n"
     assert (tmp_path / "stolen").read_text() == ""
+    assert (tmp_path / "seen").read_text().count("/task/") > 1
+
+
+def test_the_memory_of_other_processes_cannot_be_written(python: Callable[..., Ran]) -> None:
+    code = (
+        "import os\nfor pid, want in ((os.getpid(), True), (int(open('/proc/self/stat').read().split()[3]), False),"
+        f" ({os.getpid()}, False)):\n"
+        "    try: os.close(os.open(f'/proc/{pid}/mem', os.O_RDWR)); got = True\n"
+        "    except PermissionError: got = False\n"
+        "    assert got is want, pid\n"
+    )
+    assert python(code).code == 0
 
 
 def test_what_is_left_behind_stays_under_the_floor(run: Run, tmp_path: Path) -> None:
