@@ -47,9 +47,9 @@ def test_the_exports_are_these_and_each_is_there() -> None:
             Vaultak,
             "api_key allowed_resources blocked_resources allowed_action_types max_actions_per_minute max_risk_score "
             "rollback_limit mode pause_timeout_s state_timeout_s bootstrap_servers policy settings publisher redactor "
-            "redact",
+            "floor redact",
         ),
-        (Vaultak.monitor, "self agent_id labels session_id intercept"),
+        (Vaultak.monitor, "self agent_id labels session_id intercept floor"),
         (Vaultak.action, "self action_type resource undo agent_id"),
         (Vaultak.log_action, "self agent_id action_type resource payload session_id"),
         (Vaultak.log_outcome, "self agent_id action_id status content"),

@@ -84,6 +84,7 @@ def order_for(
         policy=client.policy,
         settings=orders.pack_settings(client.settings),
         pause_timeout_s=client._pause_timeout_s,
+        state_timeout_s=client._state_timeout_s,
         rollback_limit=client._rollback_limit,
         labels=labels,
         sources=list(sources),

@@ -26,6 +26,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: PolicySettings
     settings: dict[str, Any]
     pause_timeout_s: float
+    state_timeout_s: float
     rollback_limit: int
     labels: dict[str, str] = {}
     program: bytes = b""

@@ -32,6 +32,7 @@ def client_for(order: Order, host: Relay) -> Vaultak:
         policy=order.policy,
         settings=orders.unpack_settings(order.settings),
         pause_timeout_s=order.pause_timeout_s,
+        state_timeout_s=order.state_timeout_s,
         rollback_limit=order.rollback_limit,
         publisher=host if order.relays else None,
     )
