@@ -121,8 +121,26 @@ def _write(view: View, entry: Entry, left: Left) -> Forecast:
         return CONFLICT, "it is another file by now"
     if not left.wrote(now):
         return CONFLICT, CHANGED
-    view.put(entry.path, msgspec.structs.replace(before, identity=now.identity))
+    view.put(entry.path, _restored(now, before, left, mtime_ns=before.mtime_ns))
     return _FINE
+
+
+def _restored(now: State, before: State, left: Left, *, mtime_ns: int) -> State:
+    """`now` with what the action changed put back."""
+    after = left.states[0] if left.states else None
+    if after is None:
+        return msgspec.structs.replace(before, identity=now.identity, mtime_ns=mtime_ns)
+    xattrs = {
+        name: value
+        for name in {*now.xattrs, *before.xattrs}
+        if (value := (now if before.xattrs.get(name) == after.xattrs.get(name) else before).xattrs.get(name))
+        is not None
+    }
+    mode = now.mode if before.mode == after.mode else before.mode
+    owner = now if (before.uid, before.gid) == (after.uid, after.gid) else before
+    return msgspec.structs.replace(
+        now, size=before.size, mtime_ns=mtime_ns, mode=mode, uid=owner.uid, gid=owner.gid, xattrs=xattrs
+    )
 
 
 def _remove(view: View, entry: Entry, left: Left) -> Forecast:
@@ -205,13 +223,9 @@ def _metadata(view: View, entry: Entry, left: Left) -> Forecast:
         return CONFLICT, "it is another file by now"
     if name := metadata_conflict(now, before, left):
         return CONFLICT, f"someone else has changed its {name} since"
-    mtime_ns = before.mtime_ns if left.wrote(now) else now.mtime_ns
-    view.put(
-        entry.path,
-        msgspec.structs.replace(
-            now, mode=before.mode, uid=before.uid, gid=before.gid, xattrs=before.xattrs, mtime_ns=mtime_ns
-        ),
-    )
+    retimed = left.wrote(now) and (left.states is None or left.states[0].mtime_ns != before.mtime_ns)
+    put_back = _restored(now, before, left, mtime_ns=before.mtime_ns if retimed else now.mtime_ns)
+    view.put(entry.path, msgspec.structs.replace(put_back, size=now.size))
     return _FINE
 
 

@@ -27,9 +27,7 @@ class Savepoints:
     pays it, and whoever owns the connection calls that ahead of anything else, so that nothing is committed before.
     """
 
-    def __init__(
-        self, run: Callable[[str], object], is_open: Callable[[], bool], *, thread: int | None = None
-    ) -> None:
+    def __init__(self, run: Callable[[str], object], is_open: Callable[[], bool], *, thread: int | None = None) -> None:
         self._run, self._is_open, self._thread = run, is_open, thread
         self._names: list[str] = []
         self._owed = ""
@@ -97,3 +95,13 @@ class Savepoints:
             owed, self._owed = self._owed, ""
             if owed and self._is_open():
                 self._run(f"ROLLBACK TO SAVEPOINT {owed}")
+
+    def ending(self, end: Callable[[], object]) -> object:
+        """Run what ends the transaction: what is owed is paid first, and nothing can be owed meanwhile."""
+        with self._lock:
+            self.settle()
+            try:
+                return end()
+            finally:
+                if not self._is_open():
+                    self.over()
