@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -156,7 +156,8 @@ def _passing_signals_on(sock: socket.socket) -> Iterator[None]:
         return
 
     def pass_on(number: int, _frame: object) -> None:
-        orders.send(sock, Message("signal", number))
+        with suppress(OSError):  # it has just ended
+            orders.send(sock, Message("signal", number))
 
     before = {number: signal.signal(number, pass_on) for number in _FORWARDED}
     before |= {number: signal.signal(number, signal.SIG_IGN) for number in _HELD_BACK}

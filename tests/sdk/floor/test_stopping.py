@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sdk.floor.conftest import Ran, Run
+from vaultak import Vaultak
+from vaultak.floor import run_under_floor
 from vaultak.floor.tracee import descendants
+from vaultak.undo import UndoLog, agent_directory
 
 
 def _until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
@@ -124,3 +127,15 @@ want = {name: "ENOSYS" if name in ("io_uring", "clone3") else "EPERM" for name i
 raise SystemExit(found != want)
 """
     assert python(code).code == 0
+
+
+def test_what_a_program_did_can_be_rolled_back(run: Run, make_client: Callable[..., Vaultak], tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("before")
+    (tmp_path / "other").write_text("other")
+    client = make_client(rollback_limit=100)
+    script = "echo after > kept; rm other; mkdir d; mv kept d/moved; ln -s x link; chmod 0 d/moved"
+    assert run_under_floor(["sh", "-c", script], client=client, agent_id="a") == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d", "link"]
+    (journal,) = agent_directory(client.settings.data_dir, "a").iterdir()
+    assert {step.status for step in UndoLog(journal, "a").rollback(100)} == {"reversed"}
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"kept": "before", "other": "other"}
