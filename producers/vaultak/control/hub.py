@@ -46,6 +46,9 @@ class Hub:
         self._stopping = False
         self._unreachable = False
         self._complained_at = -COMPLAIN_EVERY_S
+        self._learning: list[asyncio.Task[None]] = []
+        self.state_failures = 0
+        """How often the stored states could not be read."""
         self._positions: dict[TopicPartition, int] = {}
 
     def add(self, listener: ControlListener) -> None:
@@ -130,10 +133,20 @@ class Hub:
         )
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            await self._listen(consumer)
+        finally:
+            for task in self._learning:
+                task.cancel()
+            await asyncio.gather(*self._learning, return_exceptions=True)
+            self._learning.clear()
+
+    async def _listen(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping:
             with self._lock:
                 fresh, self._fresh = self._fresh, []
             if fresh:
+                self._learning = [task for task in self._learning if not task.done()]
                 await self._take_up(consumer, fresh)
             batches = await consumer.getmany(timeout_ms=int(POLL_S * 1000))
             for partition, records in batches.items():
@@ -150,7 +163,7 @@ class Hub:
                 log.warning("the broker's log of %s began anew: reading all of it", partition.topic)
                 self._positions.pop(partition, None)
                 await consumer.seek_to_beginning(partition)
-                await self._tell_states(list(self._listeners))
+                self._learning.append(asyncio.create_task(self._learn(list(self._listeners))))
 
     def _dispatch(self, value: bytes | None) -> None:
         try:
@@ -173,12 +186,25 @@ class Hub:
             ends = await consumer.end_offsets(sorted(new))
             for partition, end in ends.items():
                 consumer.seek(partition, self._positions.setdefault(partition, end))
-        await self._tell_states(fresh)
-        for listener in fresh:
-            listener.ready()
+        self._learning.append(asyncio.create_task(self._learn(fresh)))
+
+    async def _learn(self, fresh: list[ControlListener]) -> None:
+        """Tell listeners their stored states, however often that has to be tried; commands are followed meanwhile."""
+        while not self._stopping:
+            try:
+                await self._tell_states(fresh)
+            except Exception as e:  # noqa: BLE001 - whatever keeps us from the states, we try again
+                self.state_failures += 1
+                names = ", ".join(repr(listener.agent_id) for listener in fresh[:5])
+                log.error("the stored state of agents %s is unknown, trying on: %s: %s", names, type(e).__name__, e)
+                await self._rest(LAST_RETRY_S)
+            else:
+                for listener in fresh:
+                    listener.ready()
+                return
 
     async def _tell_states(self, fresh: list[ControlListener]) -> None:
-        """Read the compacted state partitions from their beginning to their end."""
+        """Read the compacted state partitions from their beginning to their end. Raises when that cannot be done."""
         consumer = self._consumer()
         try:
             await consumer.start()
@@ -188,8 +214,11 @@ class Hub:
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
             deadline = time.monotonic() + STATE_TIMEOUT_S
-            while time.monotonic() < deadline and not await _at_end(consumer, ends):
+            while not await _at_end(consumer, ends):
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"nothing more of `{topic}` came within {STATE_TIMEOUT_S:.0f} s")
                 for records in (await consumer.getmany(timeout_ms=50)).values():
+                    deadline = time.monotonic() + STATE_TIMEOUT_S
                     for record in records:
                         self._tell(record.value, fresh)
         finally:

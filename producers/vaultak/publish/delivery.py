@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from vaultak import outside
 from vaultak.config import Settings
+from vaultak.publish.disk import make_room
 from vaultak.publish.frames import Message
+from vaultak.publish.parking import Parking
 from vaultak.publish.queues import MemoryQueue, Queue
+from vaultak.publish.sending import send
 from vaultak.publish.spool import ORPHANS_AT_ONCE, Spool, orphans
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ log = logging.getLogger("vaultak.publish")
 BATCH = 500
 IDLE_S = 1.0
 ADOPT_EVERY_S = 30.0
+PARKED_EVERY_S = 5.0
+YIELD_S, YIELD_AT_MOST_S = 0.005, 1.0
+"""How an orphan's batch waits while live events are there, and when it goes all the same: they may never end."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 REQUEST_TIMEOUT_MS = 10_000
 COMPLAIN_EVERY_S = 30.0
@@ -37,7 +43,10 @@ class Delivery:
         self._queue = queue
         self._lock = lock
         self.overflow = MemoryQueue()
+        self.parking = Parking(settings.spool_dir)
+        self._adopting: list[Spool] = []
         self.delivered = self.adopted = self.refused = self.retries = self.corrupt = 0
+        self.dropped_orphaned = 0
         self.connected = False
         self.last_error = ""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,15 +83,19 @@ class Delivery:
 
     async def _run(self) -> None:
         self._loop, self._work = asyncio.get_running_loop(), asyncio.Event()
-        while not self._stopping:
-            producer = await self._connect()
-            if producer is None:
-                break
-            try:
-                await self._deliver(producer)
-            finally:
-                self.connected = False
-                await _quietly(producer.stop())
+        self._order = asyncio.Lock()
+        adopting = asyncio.create_task(self._adopt_always())
+        try:
+            if (producer := await self._connect()) is not None:
+                try:
+                    await self._deliver(producer)
+                finally:
+                    self.connected = False
+                    await _quietly(producer.stop())
+        finally:
+            adopting.cancel()
+            await asyncio.gather(adopting, return_exceptions=True)
+            self.parking.close()
 
     async def _connect(self) -> AIOKafkaProducer | None:
         """A connected producer, however long that takes; `None` when stopped meanwhile."""
@@ -115,55 +128,126 @@ class Delivery:
         return None
 
     async def _deliver(self, producer: AIOKafkaProducer) -> None:
-        """Deliver until stopped or until the connection has to be made anew."""
-        delay_s, adopt_at = FIRST_RETRY_S, 0.0
-        while not self._stopping:
-            with self._lock:
-                queue: Queue = self._queue if self._queue.pending_bytes else self.overflow
-                messages, position = queue.peek(BATCH)
-            if not messages and not queue.pending_bytes:
-                if time.monotonic() >= adopt_at:
-                    more = await self._adopt(producer)
-                    adopt_at = time.monotonic() + (0.0 if more else ADOPT_EVERY_S)
-                    if more:
-                        continue
-                await self._wait()
-                continue
-            try:
-                self.refused += await _send(producer, messages)
-            except Exception as e:  # noqa: BLE001 - order matters more than the kind of failure: try the same again
-                self.retries += 1
-                self._failed("cannot deliver to", e)
-                await self._rest(delay_s)
-                delay_s = min(delay_s * 2, LAST_RETRY_S)
-                continue
-            delay_s = FIRST_RETRY_S
-            self.connected = True
-            with self._lock:
-                queue.delivered(position)
-            self.delivered += len(messages)
+        """Deliver until stopped. Parked topics tried again now and then."""
+        unparking = asyncio.create_task(self._unpark_always(producer))
+        delay_s = FIRST_RETRY_S
+        try:
+            while not self._stopping:
+                with self._lock:
+                    queue: Queue = self._queue if self._queue.pending_bytes else self.overflow
+                    messages, position = queue.peek(BATCH)
+                if not messages and not queue.pending_bytes:
+                    await self._wait()
+                    continue
+                try:
+                    delivered = await self._send(producer, messages)
+                except Exception as e:  # noqa: BLE001 - order matters more than the kind of failure: the same again
+                    self.retries += 1
+                    self._failed("cannot deliver to", e)
+                    await self._rest(delay_s)
+                    delay_s = min(delay_s * 2, LAST_RETRY_S)
+                    continue
+                delay_s = FIRST_RETRY_S
+                self.connected = True
+                with self._lock:
+                    queue.delivered(position)
+                self.delivered += delivered
+        finally:
+            unparking.cancel()
+            await asyncio.gather(unparking, return_exceptions=True)
 
-    async def _adopt(self, producer: AIOKafkaProducer) -> bool:
-        """Deliver what dead processes left behind; whether there may be more of it to take up at once."""
-        emptied = 0
-        own = self._queue.directory if isinstance(self._queue, Spool) else None
-        for orphan in await asyncio.to_thread(orphans, self._settings.spool_dir, own):
+    async def _send(self, producer: AIOKafkaProducer, messages: list[Message]) -> int:
+        """Send, and set aside what belongs to failing topics; returns how many the broker has taken."""
+        async with self._order:
+            sent = await send(producer, self.parking.split(messages))
+            for topic, (failed, why) in sent.failed.items():
+                self.parking.park(topic, failed, why)
+        self.refused += sent.refused
+        return sent.delivered
+
+    async def _unpark_always(self, producer: AIOKafkaProducer) -> None:
+        while True:
+            await asyncio.sleep(PARKED_EVERY_S)
             try:
-                while not self._stopping:
-                    messages, position = orphan.peek(BATCH)
-                    if not messages:
-                        orphan.delivered(position)
-                        emptied += 1
-                        break
-                    await _send(producer, messages)
-                    orphan.delivered(position)
-                    self.adopted += len(messages)
+                async with self._order:
+                    self.delivered += await self.parking.retry(producer, BATCH)
             except Exception as e:  # noqa: BLE001 - it stays on disk and is tried again
+                self._failed("cannot deliver parked events to", e)
+
+    async def _adopt_always(self) -> None:
+        """Deliver what dead processes left, through a producer of its own: live events do not queue behind it."""
+        while not self._stopping:
+            more = False
+            try:
+                await self._make_room()
+                own = self._queue.directory if isinstance(self._queue, Spool) else None
+                self._adopting = await asyncio.to_thread(orphans, self._settings.spool_dir, own)
+                more = bool(self._adopting) and await self._adopt()
+            except Exception as e:  # noqa: BLE001 - they stay on disk and are tried again
                 self._failed("cannot deliver a dead process's events to", e)
             finally:
-                self.passed_over(orphan)
-                orphan.close()
-        return emptied >= ORPHANS_AT_ONCE
+                for orphan in self._adopting:
+                    orphan.close()
+                self._adopting = []
+            await asyncio.sleep(0.0 if more else ADOPT_EVERY_S)
+
+    async def _make_room(self) -> None:
+        if dropped := await asyncio.to_thread(make_room, self._settings.spool_dir):
+            self.dropped_orphaned += dropped
+            log.error("the spools take too much disk: %d events of dead processes dropped, the oldest", dropped)
+
+    async def _adopt(self) -> bool:
+        """Deliver the orphans that were opened; whether there may be more of them to take up at once."""
+        found, emptied = len(self._adopting), 0
+        producer = await self._connect()
+        if producer is None:
+            return False
+        try:
+            while self._adopting:
+                orphan = self._adopting[0]
+                try:
+                    emptied += await self._empty(producer, orphan)
+                finally:
+                    self._adopting.remove(orphan)
+                    self.passed_over(orphan)
+                    orphan.close()
+        finally:
+            await _quietly(producer.stop())
+        return found >= ORPHANS_AT_ONCE and emptied > 0
+
+    async def _empty(self, producer: AIOKafkaProducer, orphan: Spool) -> bool:
+        """Deliver one orphan; whether nothing is left of it."""
+        while not self._stopping:
+            messages, position = orphan.peek(BATCH)
+            if not messages:
+                orphan.delivered(position)
+                return True
+            await self._let_live_go_first()
+            try:
+                async with self._order:
+                    messages = self.parking.split(messages)
+                sent = await send(producer, messages)
+            except Exception as e:  # noqa: BLE001 - it stays on disk and is tried again
+                self._failed("cannot deliver a dead process's events to", e)
+                return False
+            async with self._order:
+                for topic, (failed, why) in sent.failed.items():
+                    self.parking.park(topic, failed, why)
+            orphan.delivered(position)
+            self.refused += sent.refused
+            self.adopted += sent.delivered
+        return False
+
+    async def _let_live_go_first(self) -> None:
+        deadline = time.monotonic() + YIELD_AT_MOST_S
+        while self._queue.pending_bytes and time.monotonic() < deadline:  # noqa: ASYNC110 - the queue is no event
+            await asyncio.sleep(YIELD_S)
+
+    def after_fork_in_child(self) -> None:
+        """Close what the parent holds: a lock that a child keeps would outlive the parent and hide its orphan."""
+        for spool in self._adopting:
+            spool.abandon()
+        self.parking.abandon()
 
     def passed_over(self, spool: Spool) -> None:
         """Take the damage of a spool that is let go into the counts, and say so."""
@@ -205,26 +289,6 @@ class Delivery:
             self._complained_at = time.monotonic()
             servers = self._settings.bootstrap_servers
             log.warning("%s %s (%s); events are spooled and delivered later", what, servers, self.last_error)
-
-
-async def _send(producer: AIOKafkaProducer, messages: list[Message]) -> int:
-    """Send in order and wait for all; returns how many the broker will never take. Raises on what may pass later."""
-    from aiokafka.errors import MessageSizeTooLargeError
-
-    pending, refused = [], 0
-    for message in messages:
-        try:
-            pending.append(
-                await producer.send(message.topic, message.value, key=message.key, headers=list(message.headers))
-            )
-        except MessageSizeTooLargeError:
-            refused += 1
-    for result in await asyncio.gather(*pending, return_exceptions=True):
-        if isinstance(result, MessageSizeTooLargeError):
-            refused += 1
-        elif isinstance(result, BaseException):
-            raise result
-    return refused
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How a message lies in a segment: marker, length, checksum, message. What is torn or foreign is found out, never obeyed.
+"""How a message lies in a segment: marker, length, checksum, message. What is torn or foreign is never obeyed.
 
 The marker is its spool's own, so that nobody who writes the text of a message can put a frame inside it: behind damage
 the reading goes on at the next marker whose checksum holds.
@@ -35,7 +35,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """A stretch of a segment that holds no message: a broken frame, or several in a row, or one that does not decode."""
+    """A stretch of a segment that holds no message: broken frames in a row, or one that does not decode."""
 
     size_bytes: int
 

@@ -39,6 +39,12 @@ class PublisherStats(msgspec.Struct, frozen=True):
     """Damaged stretches of spools on disk that were passed over; each may have held one message or several."""
     retries: int
     pending_bytes: int
+    parked_bytes: int
+    """Part of `pending_bytes`: what waits for topics that are missing or forbidden."""
+    dropped_parked: int
+    """For topics that fail when the place for what waits was full."""
+    dropped_orphaned: int
+    """Left by dead processes and dropped because all spools together took too much disk."""
     durable: bool
     """False when the disk could not be used and messages wait in memory."""
     connected: bool
@@ -136,10 +142,14 @@ class Publisher:
                 adopted=delivery.adopted if delivery else 0,
                 dropped_full=self._dropped_full,
                 dropped_too_large=self._dropped_too_large + (delivery.refused if delivery else 0),
-                corrupt=(queue.corrupt if queue else 0) + (delivery.corrupt if delivery else 0),
+                corrupt=(queue.corrupt if queue else 0)
+                + (delivery.corrupt + delivery.parking.corrupt if delivery else 0),
                 retries=delivery.retries if delivery else 0,
                 pending_bytes=(queue.pending_bytes if queue else 0)
-                + (delivery.overflow.pending_bytes if delivery else 0),
+                + (delivery.overflow.pending_bytes + delivery.parking.pending_bytes if delivery else 0),
+                parked_bytes=delivery.parking.pending_bytes if delivery else 0,
+                dropped_parked=delivery.parking.dropped if delivery else 0,
+                dropped_orphaned=delivery.dropped_orphaned if delivery else 0,
                 durable=not isinstance(queue, MemoryQueue),
                 connected=delivery.connected if delivery else False,
                 last_error=delivery.last_error if delivery else "",
@@ -172,8 +182,11 @@ class Publisher:
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's queue to the parent; the child opens its own when it first emits."""
-        queue = self._queue
+        queue, delivery = self._queue, self._delivery
         self._begin()
+        if delivery is not None:
+            with contextlib.suppress(OSError):
+                delivery.after_fork_in_child()
         if isinstance(queue, Spool):
             with contextlib.suppress(OSError):
                 queue.abandon()

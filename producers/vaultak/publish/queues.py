@@ -12,7 +12,9 @@ MEMORY_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 class Queue(Protocol):
-    """Messages in order. `append` raises `SpoolFullError` or `OSError`."""
+    """Messages in order. `append` raises `SpoolFullError` or `OSError`. `corrupt`: stretches that could not be read."""
+
+    corrupt: int
 
     def append(self, body: bytes) -> None: ...
 
