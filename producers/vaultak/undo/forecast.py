@@ -6,6 +6,7 @@ The view starts as what is on disk; each step that would succeed changes it to w
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import msgspec
 
@@ -29,11 +30,16 @@ class View:
         self._blobs = blobs
         self._changed: dict[str, State] = {}
         self._kept_as: dict[str, str] = {}
+        self.links: Counter[str] = Counter()
+        """Names that files would have got and lost, by identity."""
         self._files: dict[str, State] = {}
         """What files would hold, by identity: one may have several names."""
 
     def forecast(self, entry: Entry, left: Left) -> Forecast:
-        return _STEPS[entry.op](self, entry, left)
+        forecast = _STEPS[entry.op](self, entry, left)
+        if forecast[0] == REVERSED and entry.before.blob:
+            self.links[entry.before.identity] -= 1  # what was kept is dropped
+        return forecast
 
     def see(self, path: str) -> State:
         state = self._changed.get(path) or look(path)
@@ -66,7 +72,8 @@ class View:
     def is_last_name(self, path: str, state: State) -> bool:
         """Whether the file has no other name; one that comes back has as many as what is kept of it."""
         try:
-            return os.lstat(self._kept_as.get(state.identity, path)).st_nlink == 1
+            links = os.lstat(self._kept_as.get(state.identity, path)).st_nlink
+            return links + self.links[state.identity] <= 1
         except OSError:
             return True
 
@@ -153,6 +160,7 @@ def _remove(view: View, entry: Entry, left: Left) -> Forecast:
     if now.kind is Kind.FILE and not left.wrote(now) and view.is_last_name(entry.path, now):
         return CONFLICT, CHANGED
     view.put(entry.path, _ABSENT)
+    view.links[now.identity] -= 1
     return _FINE
 
 
@@ -178,6 +186,7 @@ def _come_back(view: View, path: str, before: State) -> Forecast:
     if not view.has_room_for(path):
         return UNSUPPORTED, _NO_ROOM
     view.put(path, view.kept(before))
+    view.links[before.identity] += 1
     return _FINE
 
 
