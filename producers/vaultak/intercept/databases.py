@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaultak.intercept import paths
+from vaultak.intercept import paths, sql_mysql, sql_postgresql
 from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import keep_content
@@ -34,4 +34,14 @@ CLASSIFIERS: dict[str, Classifier] = {"sqlite3.connect": _sqlite, "sqlite3.load_
 
 def patch() -> None:
     modules = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
-    when_imported("sqlite3", lambda: patch_function(modules, "connect", observe("sqlite3.connect")))
+
+    def sqlite() -> None:
+        from vaultak.intercept import sql_sqlite
+
+        sql_sqlite.patch()
+        patch_function(modules, "connect", sql_sqlite.connect)
+        patch_function(modules, "connect", observe("sqlite3.connect"))
+
+    when_imported("sqlite3", sqlite)
+    sql_postgresql.patch()
+    sql_mysql.patch()

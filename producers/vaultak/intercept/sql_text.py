@@ -5,6 +5,7 @@ It errs on the safe side: a name it is not sure of is reported as a table, a sta
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -22,10 +23,12 @@ TRANSACTIONS: Final = frozenset({"BEGIN", "START", "COMMIT", "END", "ROLLBACK", 
 SESSION: Final = frozenset({"CLOSE", "FETCH", "RESET", "UNLISTEN", "LISTEN", "DEALLOCATE", "DISCARD"})
 """Touch this session alone."""
 _DML = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"})
-_VERBS = READS | TRANSACTIONS | SESSION | _DML | frozenset(
-    "CREATE DROP ALTER TRUNCATE GRANT REVOKE COPY CALL DO EXECUTE PREPARE LOCK SET PRAGMA ATTACH DETACH VACUUM REINDEX "
-    "ANALYZE RENAME LOAD USE HANDLER IMPORT COMMENT REFRESH CLUSTER NOTIFY DECLARE".split()
+_OTHERS = (
+    "CREATE", "DROP", "ALTER", "TRUNCATE", "GRANT", "REVOKE", "COPY", "CALL", "DO", "EXECUTE", "PREPARE", "LOCK",
+    "SET", "PRAGMA", "ATTACH", "DETACH", "VACUUM", "REINDEX", "ANALYZE", "RENAME", "LOAD", "USE", "HANDLER",
+    "IMPORT", "COMMENT", "REFRESH", "CLUSTER", "NOTIFY", "DECLARE",
 )  # fmt: skip
+_VERBS = READS | TRANSACTIONS | SESSION | _DML | frozenset(_OTHERS)
 _DANGER = ("DROP", "TRUNCATE", "ALTER", "DELETE", "ATTACH", "COPY", "UPDATE", "REPLACE", "MERGE", "GRANT", "REVOKE")
 _NAMES_FOLLOW = frozenset({"FROM", "JOIN", "INTO", "UPDATE", "TABLE", "USING", "REFERENCES", "VIEW", "TRUNCATE",
                            "COPY", "STRAIGHT_JOIN", "VACUUM", "REINDEX", "ANALYZE", "INDEX", "TRIGGER"})  # fmt: skip
@@ -34,13 +37,47 @@ _FROM_OF_FUNCTIONS = frozenset({"EXTRACT", "SUBSTRING", "TRIM", "OVERLAY", "SUBS
 _ENDS_LIST = frozenset({"WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "SET", "UNION", "EXCEPT", "INTERSECT", "WINDOW",
                         "RETURNING", "FETCH", "OFFSET", "FOR", "ON", "SELECT", "VALUES", "DEFAULT"})  # fmt: skip
 _EFFECTS_OF_FUNCTIONS = frozenset(
-    "LOAD_EXTENSION WRITEFILE EDIT FTS3_TOKENIZER LO_IMPORT LO_EXPORT LO_UNLINK DBLINK DBLINK_EXEC SETVAL SET_CONFIG "
-    "PG_TERMINATE_BACKEND PG_CANCEL_BACKEND PG_RELOAD_CONF PG_FILE_WRITE PG_READ_FILE PG_READ_BINARY_FILE "
-    "QUERY_TO_XML LOAD_FILE SYS_EXEC SYS_EVAL".split()
+    [
+        "LOAD_EXTENSION",
+        "WRITEFILE",
+        "EDIT",
+        "FTS3_TOKENIZER",
+        "LO_IMPORT",
+        "LO_EXPORT",
+        "LO_UNLINK",
+        "DBLINK",
+        "DBLINK_EXEC",
+        "SETVAL",
+        "SET_CONFIG",
+        "PG_TERMINATE_BACKEND",
+        "PG_CANCEL_BACKEND",
+        "PG_RELOAD_CONF",
+        "PG_FILE_WRITE",
+        "PG_READ_FILE",
+        "PG_READ_BINARY_FILE",
+        "QUERY_TO_XML",
+        "LOAD_FILE",
+        "SYS_EXEC",
+        "SYS_EVAL",
+    ]
 )
 _SAFE_PRAGMAS = frozenset(
-    "TABLE_INFO TABLE_XINFO TABLE_LIST INDEX_LIST INDEX_INFO INDEX_XINFO FOREIGN_KEY_LIST DATABASE_LIST "
-    "COLLATION_LIST FUNCTION_LIST COMPILE_OPTIONS QUICK_CHECK INTEGRITY_CHECK FOREIGN_KEY_CHECK".split()
+    [
+        "TABLE_INFO",
+        "TABLE_XINFO",
+        "TABLE_LIST",
+        "INDEX_LIST",
+        "INDEX_INFO",
+        "INDEX_XINFO",
+        "FOREIGN_KEY_LIST",
+        "DATABASE_LIST",
+        "COLLATION_LIST",
+        "FUNCTION_LIST",
+        "COMPILE_OPTIONS",
+        "QUICK_CHECK",
+        "INTEGRITY_CHECK",
+        "FOREIGN_KEY_CHECK",
+    ]
 )
 
 
@@ -114,7 +151,7 @@ def _split(words: list[Token]) -> list[list[Token]]:
 def _statement(words: list[Token], dialect: str) -> _Statement:
     verb = _verb(words)
     starts = {words[i + 1].key for i, t in enumerate(words[:-1]) if t.text == "(" and t.kind == "p"}
-    calls = {t.key for t, after in zip(words, words[1:], strict=False) if after.text == "(" and after.kind == "p"}
+    calls = {t.key for t, after in itertools.pairwise(words) if after.text == "(" and after.kind == "p"}
     nested = starts & _DML if verb in READS else set()
     if verb in READS and nested and any(t.key == "WITH" for t in words):
         verb = min(nested, key=lambda v: _DANGER.index(v) if v in _DANGER else len(_DANGER))
@@ -157,7 +194,7 @@ def _verb(words: list[Token]) -> str:
 
 def _reading(words: list[Token]) -> bool:
     names = [t.key for t in words[1:] if t.kind in "wq"]
-    return len(words) in (2, 4) and not any(t.text in "=(" for t in words if t.kind == "p") or (
+    return (len(words) in (2, 4) and not any(t.text in "=(" for t in words if t.kind == "p")) or (
         bool(names) and any(n in _SAFE_PRAGMAS for n in names[:2]) and not any(t.text == "=" for t in words)
     )
 
@@ -236,7 +273,9 @@ def _modifies(words: list[Token], i: int, dialect: str) -> bool:
     if key in ("ONLY", "LATERAL", "CONCURRENTLY"):
         return dialect != "sqlite"
     if key in ("OR", "IGNORE", "LOW_PRIORITY", "QUICK", "ROLLBACK", "ABORT", "FAIL", "REPLACE"):
-        return i > 0 and (key == "OR" or words[i - 1].key in ("OR", "UPDATE", "FROM", "INTO")) and after not in ("", "SET")
+        return (
+            i > 0 and (key == "OR" or words[i - 1].key in ("OR", "UPDATE", "FROM", "INTO")) and after not in ("", "SET")
+        )
     return key in ("TABLE", "FULL", "VERBOSE", "FREEZE") and bool(re.match(r"\w", after))
 
 
@@ -252,9 +291,9 @@ def _queries(words: list[Token]) -> list[tuple[str, int, int]]:
     """Names that `WITH` gives to queries, and from where to where (indexes of tokens) they hide a table."""
     if not any(t.key == "WITH" for t in words):
         return []
-    closes, opened, ends = {}, [], {}
+    closes: dict[int, int] = {}
+    opened: list[int] = []
     for i, token in enumerate(words):
-        ends[i] = len(opened)
         if token.kind == "p" and token.text == "(":
             opened.append(i)
         elif token.kind == "p" and token.text == ")" and opened:

@@ -58,7 +58,7 @@ def tokens(sql: str, dialect: str) -> list[Token] | None:
                 return None
             found.append(Token("s", sql[at:end], "", ""))
             at = end + len(text)
-        elif kind == "p" and text in "'\"`" or (kind == "p" and text == "[" and dialect == "sqlite"):
+        elif (kind == "p" and text in "'\"`") or (kind == "p" and text == "[" and dialect == "sqlite"):
             return None
         else:
             found.append(_token(kind, text))

@@ -1,0 +1,211 @@
+"""sqlite3: connections and cursors are of subclasses that judge each statement; its own classes cannot be patched.
+
+A connection made before the monitor was installed keeps its class, and is judged by its file alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from types import FunctionType
+from typing import Any, TypeAlias, cast
+
+from vaultak.intercept import paths
+from vaultak.intercept.patching import patch_method
+from vaultak.intercept.sql_execution import Execution, executes
+from vaultak.intercept.sql_text import Statements, parse
+from vaultak.intercept.trust import origins
+from vaultak.undo import UndoLog
+from vaultak.undo.sql import Savepoints
+
+_BASE_CONNECTION: TypeAlias = sqlite3.Connection
+_BASE_CURSOR: TypeAlias = sqlite3.Cursor
+_CHANGES_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
+_MODULES = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
+MAX_CLASSES = 256
+
+
+class _Kind(type):
+    """Lets objects of the original class pass for the governed one's, as code that tests for it expects."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return type.__instancecheck__(_stands_for.get(cls, cls), instance)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return type.__subclasscheck__(_stands_for.get(cls, cls), subclass)
+
+
+class Cursor(_BASE_CURSOR, metaclass=_Kind):
+    """A cursor whose statements are judged."""
+
+    __module__ = "sqlite3"
+
+
+class Connection(_BASE_CONNECTION, metaclass=_Kind):
+    """A connection whose statements are judged, and whose open transaction can go back."""
+
+    __module__ = "sqlite3"
+    _vaultak_database = ""
+
+    def __init__(self, database: Any, *args: Any, **kwargs: Any) -> None:
+        self._vaultak_database = _database(database)
+        self._vaultak_savepoints = Savepoints(
+            lambda sql: _BASE_CURSOR.execute(_BASE_CURSOR(self), sql),
+            lambda: bool(_BASE_CONNECTION.in_transaction.__get__(self)),
+            thread=threading.get_ident(),
+        )
+        _BASE_CONNECTION.__init__(self, database, *args, **kwargs)
+
+    def cursor(self, factory: Any = None) -> Any:
+        self._vaultak_savepoints.settle()
+        if factory is None:
+            return _BASE_CONNECTION.cursor(self, Cursor)
+        return _BASE_CONNECTION.cursor(self, _governed(factory, _BASE_CURSOR, Cursor))
+
+    # The originals make their cursor in C, of the original class.
+    def execute(self, *args: Any) -> Any:
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        return self.cursor().executemany(*args)
+
+    def executescript(self, *args: Any) -> Any:
+        return self.cursor().executescript(*args)
+
+    def commit(self) -> None:
+        self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.commit(self))
+
+    def rollback(self) -> None:
+        self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.rollback(self))
+
+    def __exit__(self, *exc: Any) -> Any:
+        return self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.__exit__(self, *exc))
+
+
+_stands_for: dict[type, type] = {Cursor: _BASE_CURSOR, Connection: _BASE_CONNECTION}
+
+
+@lru_cache(MAX_CLASSES)
+def _derived(factory: type, governed: type) -> type:
+    body = {"__module__": factory.__module__, "__qualname__": factory.__qualname__, "__doc__": factory.__doc__}
+    return type(governed)(factory.__name__, (factory, governed), body)
+
+
+def _governed(factory: Any, base: type, governed: type) -> Any:
+    """A class of the host's own with the governed one mixed in; a callable that is no class is left as it is."""
+    if factory is base:
+        return governed
+    if isinstance(factory, type) and base in factory.__mro__ and governed not in factory.__mro__:
+        return _derived(factory, governed)
+    return factory
+
+
+def _database(database: Any) -> str:
+    name = paths.text(database) if isinstance(database, str | bytes | os.PathLike) else "*"
+    if name in ("", ":memory:") or name.startswith("file::memory:"):
+        return ":memory:"
+    if name.startswith("file:"):
+        from urllib.parse import unquote
+
+        name = unquote(name.removeprefix("file:").partition("?")[0].removeprefix("//"))
+    return paths.printable(paths.resolve(name) or name).lstrip("/")
+
+
+def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statements], object]:
+    def keep(undo: UndoLog, action_id: str, read: Statements) -> None:
+        points: Savepoints = connection._vaultak_savepoints
+        what = f"{read.operation} in sqlite `{database}`"
+        if {"SAVEPOINT", "RELEASE"} & set(read.operations):
+            points.others = True
+        opens = connection.isolation_level
+        if not connection.in_transaction:
+            points.over()
+            if opens is None or len(read.operations) > 1 or read.operation not in _CHANGES_ROWS:
+                points.unsupported(undo, action_id, what, "it was committed as it ran")
+                return
+            _BASE_CURSOR.execute(_BASE_CURSOR(connection), f"BEGIN {opens}")
+        points.before_write(undo, action_id, what)
+
+    return keep
+
+
+def _script(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
+    """`executescript` commits first: only what it writes within a transaction of its own could go back."""
+    execution = _statement(cursor, args, kwargs)
+    database = execution.database
+    refuse = Savepoints.unsupported
+    return execution._replace(
+        keep=lambda undo, action_id, _read: refuse(undo, action_id, f"script in sqlite `{database}`", "it commits")
+    )
+
+
+def _statement(cursor: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Execution:
+    connection = cursor.connection
+    connection._vaultak_savepoints.settle()
+    sql, params = args[0], args[1] if len(args) > 1 else ()
+    if not isinstance(sql, str):
+        raise TypeError("SQL must be text")
+    if "savepoint" in sql.lower() or "release" in sql.lower():
+        connection._vaultak_savepoints.others |= bool({"SAVEPOINT", "RELEASE"} & set(parse(sql, "sqlite").operations))
+    database = connection._vaultak_database
+    return Execution("sqlite", database, sql, _length(params), keep=_keeper(connection, database))
+
+
+def _many(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
+    rows = _length(args[1]) if len(args) > 1 else 0
+    return _statement(cursor, args[:1], kwargs)._replace(rows=rows)
+
+
+def _length(params: Any) -> int:
+    return len(params) if hasattr(params, "__len__") else 0
+
+
+def _blob(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
+    table = str(args[0]).replace('"', '""')
+    if kwargs.get("readonly"):
+        sql = f'SELECT * FROM "{table}" /* blobopen */'  # noqa: S608 - described, never executed
+        return Execution("sqlite", connection._vaultak_database, sql)
+    sql = f'UPDATE "{table}" /* blobopen */ SET x = x WHERE rowid'  # noqa: S608 - described, never executed
+    return Execution("sqlite", connection._vaultak_database, sql)
+
+
+def _backup(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
+    target = args[0] if args else kwargs.get("target")
+    return Execution("sqlite", getattr(target, "_vaultak_database", "*"), "/* backup into */", written=True)
+
+
+def _deserialize(connection: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Execution:
+    return Execution("sqlite", connection._vaultak_database, "/* deserialize */", written=True)
+
+
+def connect(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A wrapt wrapper of `sqlite3.connect`: the connection is of a governed class, whatever its factory is."""
+    if len(args) > 5:
+        args = (*args[:5], _governed(args[5], _BASE_CONNECTION, Connection), *args[6:])
+        return wrapped(*args, **kwargs)
+    factory = _governed(kwargs.get("factory") or _BASE_CONNECTION, _BASE_CONNECTION, Connection)
+    return wrapped(*args, **{**kwargs, "factory": factory})
+
+
+for _method in (Connection.execute, Connection.executemany, Connection.executescript):
+    origins.make_transparent(cast(FunctionType, _method))
+
+
+def patch() -> None:
+    """Put the governed classes under the module's names, and the judgement into them."""
+
+    def rows(cursor: Any, _result: Any) -> Any:
+        return cursor.rowcount
+
+    patch_method(Cursor, "execute", executes("sqlite.execute", _statement, rows))
+    patch_method(Cursor, "executemany", executes("sqlite.executemany", _many, rows))
+    patch_method(Cursor, "executescript", executes("sqlite.executescript", _script))
+    for name, describe in {"blobopen": _blob, "backup": _backup, "deserialize": _deserialize}.items():
+        patch_method(Connection, name, executes(f"sqlite.{name}", describe))
+    for module in map(sys.modules.get, _MODULES):
+        if module is not None:
+            module.Connection, module.Cursor = Connection, Cursor  # type: ignore[attr-defined]
