@@ -92,7 +92,7 @@ class _Attached:
         subject = subject_for(order, client)
         self._own_paths = own_paths(client, subject)
         self._spool, journal = own_directories(client, subject.agent.agent_id)
-        self._journals.add(journal)
+        self._journals.add(os.path.dirname(journal))
         if id(subject.agent) not in self._watched:
             self._watched.add(id(subject.agent))
             watch_for_kill(subject.agent, self._kill)
@@ -120,10 +120,18 @@ class _Attached:
 
     def _is_upkeep(self, effect: Effect, tracee: Tracee) -> bool:
         """Whether the SDK in a governed process looks after itself; its journal and queue are named after it."""
-        prefixes = (f"{self._spool}/{tracee.process}-", *(f"{j}/{_HOST}-{tracee.process}-" for j in self._journals))
-        if effect.action_type is ActionType.FILE_READ and _BIRTH.fullmatch(effect.resource):
+        if effect.action_type not in _FILES:
+            return False
+        path = effect.resource
+        if effect.action_type is ActionType.FILE_READ and _BIRTH.fullmatch(path):
             return True
-        return effect.action_type in _FILES and effect.resource.startswith(prefixes)
+        if path.startswith(f"{self._spool}/{tracee.process}-"):
+            return True
+        root, agent, instance = _journal_of(path, self._journals)
+        if not root or not agent:
+            return False
+        makes_agent = not instance and effect.payload.get("op") in ("mkdir", "mkdirat")
+        return makes_agent or instance.startswith(f"{_HOST}-{tracee.process}-")
 
     def _listen(self, supervisor: Supervisor) -> None:
         while (message := self._host.receive()) is not None:
@@ -153,3 +161,12 @@ class _Attached:
                 if status["Seccomp"] == _FILTERED and pid != os.getpid() and status["State"][0] != "Z":
                     found.append(pid)
         return found
+
+
+def _journal_of(path: str, roots: set[str]) -> tuple[str, str, str]:
+    """The root of journals that `path` is below, and the agent and the instance it names there; empty where none."""
+    for root in roots:
+        if path.startswith(root + "/"):
+            agent, _, rest = path[len(root) + 1 :].partition("/")
+            return root, agent, rest.partition("/")[0]
+    return "", "", ""
