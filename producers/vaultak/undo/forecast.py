@@ -83,7 +83,8 @@ class View:
         for directory, directories, files in os.walk(path):
             below |= {os.path.join(directory, name) for name in (*directories, *files)}
         for old in sorted(below):
-            self.put(to + old[len(path) :], self.see(old))
+            self.put(to + old[len(path) :], state := self.see(old))
+            self._kept_as.setdefault(state.identity, old)
         for old in below:
             self.put(old, _ABSENT)
 

@@ -335,6 +335,7 @@ class UndoLog:
             self._remade[entry.before.identity] = identity
         if status != REVERSED and (blob := self._blob_of(entry)):
             detail = f"{detail}; the old content is kept in {self._blobs.path(blob)}"
+        detail = detail.encode(errors="backslashreplace").decode()  # it may name files, and names are bytes
         self._note(Done(n, status, detail, identity))
         if status == REVERSED:
             self._forget(n)
