@@ -93,6 +93,7 @@ class Vaultak:
         self._pause_timeout_s = _in_range("pause_timeout_s", pause_timeout_s, 0, 86_400 * 30)
         self._state_timeout_s = _in_range("state_timeout_s", state_timeout_s, 0, 60)
         self._redactor = redactor or Redactor(redact)
+        self._redaction = redact
         self._floor = _known_floor(floor)
         self._lock = threading.RLock()
         self._publisher = publisher

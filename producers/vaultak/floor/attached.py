@@ -85,7 +85,7 @@ class _Attached:
         self._first = self._subject(order)
 
     def _subject(self, order: Order) -> Subject:
-        key = f"{order.policy!r}{order.settings!r}{order.pause_timeout_s}{order.rollback_limit}"
+        key = f"{order.policy!r}{order.settings!r}{order.pause_timeout_s}{order.rollback_limit}{order.redact!r}"
         client = self._clients.get(key)
         if client is None:
             client = self._clients[key] = client_for(order, self._host)

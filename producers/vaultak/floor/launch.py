@@ -87,6 +87,7 @@ def order_for(
         state_timeout_s=client._state_timeout_s,
         rollback_limit=client._rollback_limit,
         labels=labels,
+        redact=client._redaction,
         sources=list(sources),
         relays=not client._connects,
     )

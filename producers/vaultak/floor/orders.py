@@ -12,6 +12,7 @@ import msgspec
 
 from vaultak.config import Settings
 from vaultak.policy.settings import PolicySettings
+from vaultak.redact import Redaction
 from vaultak.wire import Topics
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -34,6 +35,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: int = 0
     """Process group of the program: that of whoever waits for it, so that a terminal's signals reach it."""
     env: list[tuple[bytes, bytes]] = []
+    redact: Redaction | None = None
     sources: list[str] = []
     """Directories that the sender imports code from."""
     notes: int = -1

@@ -35,6 +35,7 @@ def client_for(order: Order, host: Relay) -> Vaultak:
         state_timeout_s=order.state_timeout_s,
         rollback_limit=order.rollback_limit,
         publisher=host if order.relays else None,
+        redact=order.redact,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdk.floor.conftest import Ran, Run
+from vaultak.redact import Redaction
 
 
 def test_a_blocked_file_cannot_be_read_by_any_program(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -288,3 +289,13 @@ open("read", "w").write(repr(sorted(read)))
 """
     python(code, blocked_resources=["*.env"])
     assert (tmp_path / "read").read_text() == "['denied', 'plain']"
+
+
+_ZEBRAS = Redaction(patterns={"zebra": "zebra-[0-9]+"})
+
+
+def test_secrets_in_arguments_are_redacted_as_configured(run: Run) -> None:
+    ran = run("sh", "-c", "true --x=zebra-1234; /bin/true --x=zebra-1234", redact=_ZEBRAS)
+    seen = [value for _, _, value, _ in ran.publisher.messages]
+    assert seen
+    assert not any(b"zebra-1234" in value for value in seen)
