@@ -1,0 +1,126 @@
+"""Rules made ready: a verdict on one action from its fields. Pure and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from vaultak.errors import PolicyError
+from vaultak.policy.rules.conditions import Fields, Predicate, compile_condition
+from vaultak.policy.rules.index import RuleIndex
+from vaultak.policy.rules.tree import BUNDLE_FORMAT, MAX_BUNDLE_BYTES, Bundle, Enforce, Mode, OnError, Rule, Scope
+from vaultak.wire import SEVERITY, Decision
+
+
+class RuleVerdict(msgspec.Struct, frozen=True):
+    """The decision, and what led to it. `rules` and `shadow` hold ids of matching rules, `errors` one line each.
+
+    `approval`: the decision is a pause that a person may lift. `overridden`: an `allow` with `override` stands above
+    whatever else matched; a rule that could not be evaluated is never overridden.
+    """
+
+    decision: Decision = Decision.ALLOW
+    rules: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    shadow: tuple[str, ...] = ()
+    approval: bool = False
+    overridden: bool = False
+
+
+NOTHING = RuleVerdict()
+_ON_ERROR = {OnError.DENY: Decision.BLOCK, OnError.ALLOW: Decision.ALERT}
+
+
+class CompiledRules:
+    """A `Bundle` made ready for evaluation. Immutable; share it between agents and threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        if bundle.format != BUNDLE_FORMAT:
+            raise PolicyError(f"bundle has format {bundle.format}, this version reads {BUNDLE_FORMAT}")
+        self.version = bundle.version
+        self.rules = bundle.rules
+        if len({rule.id for rule in bundle.rules}) != len(bundle.rules):
+            raise PolicyError("bundle has two rules with the same id")
+        self._conditions = tuple(map(_compile_rule, bundle.rules))
+        self._index = RuleIndex([rule.condition for rule in bundle.rules])
+
+    def evaluate(self, fields: Fields) -> RuleVerdict:
+        """Judge one action by its fields (`action_type`, `resource`, `payload`, `risk` ...). Never raises.
+
+        The most severe matching rule wins, unless an `allow` with `override` matches. A rule whose condition cannot
+        be evaluated asks for a block, or for an alert where it says `on_error: allow`: never for nothing.
+        """
+        matched: list[Rule] = []
+        failed: list[tuple[Rule, str]] = []
+        for position in self._index.candidates(fields):
+            rule = self.rules[position]
+            try:
+                if self._conditions[position](fields):
+                    matched.append(rule)
+            except Exception as e:  # noqa: BLE001 - whatever it is, the rule has not been evaluated
+                failed.append((rule, f"rule `{rule.id}`: {e}"))
+        return _verdict(matched, failed) if matched or failed else NOTHING
+
+
+def _compile_rule(rule: Rule) -> Predicate:
+    try:
+        condition = compile_condition(rule.condition)
+    except PolicyError as e:
+        raise PolicyError(f"rule `{rule.id}`: {e}") from None
+    if rule.scope == Scope():
+        return condition
+    return lambda fields: in_scope(rule.scope, fields) and condition(fields)
+
+
+def in_scope(scope: Scope, fields: Fields) -> bool:
+    """Whether the rule is for this agent. A role or label that is not known is not in a scope that names one."""
+    if scope.agents and fields.get("agent_id") not in scope.agents:
+        return False
+    if scope.roles and fields.get("role") not in scope.roles:
+        return False
+    labels = fields.get("labels")
+    labels = labels if isinstance(labels, Mapping) else {}
+    return all(labels.get(name) == value for name, value in scope.labels.items())
+
+
+def _verdict(matched: list[Rule], failed: list[tuple[Rule, str]]) -> RuleVerdict:
+    enforced = [rule for rule in matched if rule.mode is Mode.ENFORCE]
+    overridden = any(rule.override and rule.enforce is Enforce.ALLOW for rule in enforced)
+    asked = [Decision.ALLOW] if overridden else [rule.enforce.decision for rule in enforced]
+    asked += [_ON_ERROR[rule.on_error] for rule, _ in failed if rule.mode is Mode.ENFORCE]
+    decision = max(asked, key=SEVERITY.__getitem__, default=Decision.ALLOW)
+    return RuleVerdict(
+        decision=decision,
+        rules=tuple(rule.id for rule in enforced),
+        reasons=tuple(rule.title for rule in enforced),
+        errors=tuple(line for _, line in failed),
+        shadow=tuple(rule.id for rule in matched if rule.mode is Mode.SHADOW),
+        approval=not overridden
+        and decision is Decision.PAUSE
+        and all(r.enforce is Enforce.REQUIRE_APPROVAL for r in enforced if r.enforce.decision is Decision.PAUSE),
+        overridden=overridden,
+    )
+
+
+def decode_bundle(text: bytes) -> Bundle:
+    """A bundle from its JSON. Raises `PolicyError` when it is too large, too deep or not one."""
+    if len(text) > MAX_BUNDLE_BYTES:
+        raise PolicyError(f"bundle is larger than {MAX_BUNDLE_BYTES} bytes")
+    try:
+        return msgspec.json.decode(text, type=Bundle)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
+        raise PolicyError(f"not a policy bundle: {e}") from None
+
+
+def load_bundle(path: Path) -> Bundle:
+    """A bundle from a file. Raises `PolicyError` naming it."""
+    try:
+        with path.open("rb") as file:
+            return decode_bundle(file.read(MAX_BUNDLE_BYTES + 1))
+    except OSError as e:
+        raise PolicyError(f"cannot read bundle `{path}`: {e}") from None
+    except PolicyError as e:
+        raise PolicyError(f"bundle `{path}`: {e}") from None

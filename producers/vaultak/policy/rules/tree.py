@@ -1,0 +1,123 @@
+"""The syntax tree of policy rules and the bundle that carries it: all that closures and other targets read."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from vaultak.wire import Decision
+
+MAX_DEPTH = 32
+MAX_NODES_PER_RULE = 2048
+MAX_VALUES_PER_TEST = 1024
+MAX_RULES = 10_000
+MAX_BUNDLE_BYTES = 16 * 1024 * 1024
+BUNDLE_FORMAT = 1
+
+Value = str | int | float | bool | None
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Operator(enum.StrEnum):
+    """How a field is tested. Text is compared without regard to case, except by `re`."""
+
+    EQUALS = "equals"
+    CONTAINS = "contains"
+    STARTSWITH = "startswith"
+    ENDSWITH = "endswith"
+    RE = "re"
+    CIDR = "cidr"
+    LT = "lt"
+    LTE = "lte"
+    GT = "gt"
+    GTE = "gte"
+    EXISTS = "exists"
+    FIELDREF = "fieldref"
+
+
+class Enforce(enum.StrEnum):
+    """What a matching rule asks for. `require_approval` is a pause with an approval request."""
+
+    ALLOW = "allow"
+    ALERT = "alert"
+    PAUSE = "pause"
+    REQUIRE_APPROVAL = "require_approval"
+    BLOCK = "block"
+    ROLLBACK = "rollback"
+    KILL = "kill"
+
+    @property
+    def decision(self) -> Decision:
+        return Decision.PAUSE if self is Enforce.REQUIRE_APPROVAL else Decision(self.value)
+
+
+class Mode(enum.StrEnum):
+    """`shadow` rules are evaluated and reported, and decide nothing."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class OnError(enum.StrEnum):
+    """What a rule that cannot be evaluated asks for: a block, or an alert."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+class Test(msgspec.Struct, frozen=True, tag="test", forbid_unknown_fields=True):
+    """True when any value (`every`: each value) fits the field, or any element of a field that is a list."""
+
+    __test__ = False
+
+    field: Text
+    op: Operator
+    values: Annotated[tuple[Value, ...], Meta(min_length=1, max_length=MAX_VALUES_PER_TEST)]
+    every: bool = False
+
+
+class And(msgspec.Struct, frozen=True, tag="and", forbid_unknown_fields=True):
+    nodes: Annotated[tuple[Node, ...], Meta(min_length=1)]
+
+
+class Or(msgspec.Struct, frozen=True, tag="or", forbid_unknown_fields=True):
+    nodes: Annotated[tuple[Node, ...], Meta(min_length=1)]
+
+
+class Not(msgspec.Struct, frozen=True, tag="not", forbid_unknown_fields=True):
+    node: Node
+
+
+Node = And | Or | Not | Test
+
+
+class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a rule is for; empty means everybody. Several kinds given: all of them must fit."""
+
+    agents: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule. An unknown member is refused: a limit that is not understood must not be dropped in silence."""
+
+    id: Text
+    title: Text
+    condition: Node
+    enforce: Enforce
+    mode: Mode = Mode.ENFORCE
+    on_error: OnError = OnError.DENY
+    override: bool = False
+    scope: Scope = Scope()
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compiled rules as they travel and rest: JSON, without YAML or Sigma's notation."""
+
+    format: int
+    version: Text
+    rules: Annotated[tuple[Rule, ...], Meta(max_length=MAX_RULES)]
