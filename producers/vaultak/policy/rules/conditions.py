@@ -9,7 +9,18 @@ from typing import Any
 import re2
 
 from vaultak.errors import PolicyError
-from vaultak.policy.rules.tree import MAX_DEPTH, MAX_NODES_PER_RULE, And, Node, Not, Operator, Test, Value
+from vaultak.policy.rules.tree import (
+    MAX_DEPTH,
+    MAX_NODES_PER_RULE,
+    MAX_VALUES_PER_RULE,
+    MAX_VALUES_PER_TEST,
+    And,
+    Node,
+    Not,
+    Operator,
+    Test,
+    Value,
+)
 
 Fields = Mapping[str, Any]
 Predicate = Callable[[Fields], bool]
@@ -26,7 +37,7 @@ class ConditionError(Exception):
 
 def compile_condition(node: Node) -> Predicate:
     """The tree as one function. Raises `PolicyError` when it is too deep, too large or not well-formed."""
-    return _compile(node, 1, [0])
+    return _compile(node, 1, [0, 0])
 
 
 def _compile(node: Node, depth: int, seen: list[int]) -> Predicate:
@@ -34,6 +45,9 @@ def _compile(node: Node, depth: int, seen: list[int]) -> Predicate:
     if depth > MAX_DEPTH or seen[0] > MAX_NODES_PER_RULE:
         raise PolicyError(f"condition is larger than {MAX_NODES_PER_RULE} nodes or deeper than {MAX_DEPTH}")
     if isinstance(node, Test):
+        seen[1] += len(node.values)
+        if len(node.values) > MAX_VALUES_PER_TEST or seen[1] > MAX_VALUES_PER_RULE:
+            raise PolicyError(f"more than {MAX_VALUES_PER_TEST} values in a test or {MAX_VALUES_PER_RULE} in a rule")
         return _test(node)
     if isinstance(node, Not):
         inner = _compile(node.node, depth + 1, seen)
