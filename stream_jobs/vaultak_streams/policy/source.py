@@ -63,7 +63,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise PolicyError(f"line {self.peek_event().start_mark.line + 1}: aliases (`*name`) are not read")
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it open
+            raise PolicyError(f"line {event.start_mark.line + 1}: aliases (`*name`) are not read")
         self.depth += 1
         if self.depth > MAX_YAML_DEPTH:
             raise PolicyError(f"nested deeper than {MAX_YAML_DEPTH}")
@@ -99,6 +100,8 @@ def _parse_one(loader: _Loader, name: str) -> RuleSource:
         node = loader.get_node()
     except PolicyError as e:
         raise PolicyError(f"{name}: {e}") from None
+    if node is None:
+        raise PolicyError(f"{name}: has no document")
     line = node.start_mark.line + 1
     try:
         written = msgspec.convert(loader.construct_document(node), RuleFile)
