@@ -12,7 +12,7 @@ import sys
 import typer
 
 from vaultak.errors import ConfigurationError, PolicyError, VaultakError
-from vaultak_streams.cli import audit, demo, doctor, judge, operate, up, work
+from vaultak_streams.cli import audit, demo, doctor, judge, operate, policy, up, work
 from vaultak_streams.cli.output import warn
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 for group in (up, demo, work, judge, operate, doctor):
     group.register(app)
 app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
 
 
 def main(arguments: list[str] | None = None) -> int:
