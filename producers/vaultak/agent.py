@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vaultak import governor
 from vaultak.audit import AuditTrail
 from vaultak.emitter import Emitter
+from vaultak.ending import end, uncancel
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
@@ -229,6 +230,20 @@ class Agent:
             if self._guard.state is not AgentState.KILLED:
                 self._guard.set_state(state, reason)
             self._waiting.announce()
+        self._state_changed()
+
+    def _state_changed(self) -> None:
+        """A kill ends what works for the agent, besides denying what it does next."""
+        if self._guard.state is AgentState.KILLED:
+            end(self.agent_id, self._guard.state_reason or "by an operator")
+        else:
+            governor.killed.discard(self.agent_id)
+
+    def left(self, error: BaseException | None) -> None:
+        """The running thread or task has left the killed agent. What ended it there is said by its own name."""
+        uncancel()
+        if isinstance(error, asyncio.CancelledError):
+            raise AgentKilledError(f"agent `{self.agent_id}` is killed: {self._guard.state_reason}") from error
 
     # -- orders ------------------------------------------------------------------------------------------------
 
@@ -250,13 +265,15 @@ class Agent:
                 self._guard.epoch = record.epoch
                 self._guard.set_state(record.state, record.command.reason)
                 self._waiting.announce()
+        self._state_changed()
 
     def _obey_state(self, command: CommandType, epoch: int, reason: str) -> tuple[AckResult, str]:
         with self._lock:
             if not self._guard.command(command, epoch, reason):
                 return AckResult.IGNORED, f"epoch {epoch} is not newer than {self._guard.epoch}"
             self._waiting.announce()
-            return AckResult.APPLIED, str(self._guard.state)
+        self._state_changed()
+        return AckResult.APPLIED, str(self._guard.state)
 
     def _obey_ruling(self, action_id: str, *, allow: bool) -> tuple[AckResult, str]:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vaultak.wire import ActionType, OutcomeStatus
@@ -71,6 +71,18 @@ class Governor(Protocol):
 _UNSET: Any = object()
 """The context says nothing: it was made empty, or nobody has activated anything in it."""
 
+working: dict[int, Governor | None] = {}
+"""Whom each thread works for, by its identity: what synchronous monitors and bound tasks say. For a kill."""
+
+bound: set[int] = set()
+"""Threads that do so because work was handed to them, not because a monitor was entered there."""
+
+boundary = threading.RLock()
+"""Held while a thread that works for a killed agent is looked at, and while one leaves it."""
+
+killed: set[str] = set()
+"""Agents that were killed in this process."""
+
 _current: ContextVar[Governor | None] = ContextVar("vaultak_governor", default=_UNSET)
 Activation = Token[Governor | None]
 
@@ -79,11 +91,12 @@ class _Held(threading.local):
     """What a thread is inside of, whatever context runs on it."""
 
     def __init__(self) -> None:
-        self.stack: list[tuple[Activation, Governor | None]] = []
+        self.stack: list[tuple[Activation, Governor | None, bool]] = []
         self.top: Governor | None = None
 
 
 _held = _Held()
+_NOBODY: Any = (None, None, False)
 _get = _current.get
 
 
@@ -105,25 +118,67 @@ governed_by: tuple[ContextVar[Governor | None], object, Callable[[], Governor | 
 """How the compiled core finds out: the variable, its value where the context says nothing, and whom to ask then."""
 
 
-def activate(governor: Governor | None) -> Activation:
-    """Put the running thread or task under a governor, or under none, until `deactivate` gets the token."""
+def activate(governor: Governor | None, *, hunted: bool = True) -> Activation:
+    """Put the running thread or task under a governor, or under none, until `deactivate` gets the token.
+
+    `hunted`: whether a kill of the agent ends the thread.
+    """
     token = _current.set(governor)
     # On a thread that runs an event loop other tasks take turns: there the context alone decides.
-    if _running_loop() is None:
-        _held.stack.append((token, governor))
+    if _running_loop() is not None:
+        _entered(governor)
+    else:
+        _held.stack.append((token, governor, hunted))
         _held.top = governor
+        _note(threading.get_ident(), governor if hunted else None)
     return token
 
 
 def deactivate(token: Activation) -> None:
     """Undo one `activate`, in the same context. Raises `ValueError` in another one."""
     _current.reset(token)
+    if _running_loop() is not None:
+        _entered(current())
     stack = _held.stack
     for position in range(len(stack) - 1, -1, -1):
         if stack[position][0] is token:
             del stack[position]
-            _held.top = stack[-1][1] if stack else None
+            _, _held.top, hunted = stack[-1] if stack else _NOBODY
+            _works_for(_held.top if hunted else None)
             break
+
+
+def _works_for(governor: Governor | None) -> None:
+    """From now on the thread works for somebody else; what was raised in it for a killed agent does not arrive."""
+    ident = threading.get_ident()
+    before = working.get(ident)
+    if before is None or before.agent_id not in killed:
+        _note(ident, governor)
+        return
+    from vaultak.ending.threads import forgive
+
+    with boundary:
+        _note(ident, governor)
+        forgive()
+
+
+def _note(ident: int, governor: Governor | None) -> None:
+    if governor is None:
+        working.pop(ident, None)
+    else:
+        working[ident] = governor
+
+
+def _entered(governor: Governor | None) -> None:
+    from vaultak.ending import tasks
+
+    tasks.entered(governor)
+
+
+def governor_in(context: Context) -> Governor | None:
+    """Who governs what runs in a context."""
+    governor = context.get(_current, None)
+    return None if governor is _UNSET else governor
 
 
 def _running_loop() -> object | None:

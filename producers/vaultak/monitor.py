@@ -79,6 +79,8 @@ class Monitor:
         token, self._token = self._token, None
         if token is not None:
             governor.deactivate(token)
+        if self._agent.state is AgentState.KILLED:
+            self._agent.left(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

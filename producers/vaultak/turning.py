@@ -35,7 +35,7 @@ class WaitCancelledError(Exception):
 
 def turning_loop() -> asyncio.BaseEventLoop | None:
     """The event loop that runs on this thread; `None` when there is none, or it is of a kind that cannot be turned."""
-    loop: Any = events._get_running_loop()  # type: ignore[attr-defined]
+    loop: Any = events._get_running_loop()
     if not isinstance(loop, base_events.BaseEventLoop) or _depth.value >= MAX_DEPTH:
         return None
     return loop if hasattr(loop, "_run_once") and hasattr(loop, "_ready") else None
@@ -92,8 +92,8 @@ else:
 
     def _step_aside(loop: Any, task: Any) -> None:
         if task is not None:
-            asyncio.tasks._leave_task(loop, task)  # type: ignore[attr-defined]
+            asyncio.tasks._leave_task(loop, task)
 
     def _step_back(loop: Any, task: Any) -> None:
         if task is not None:
-            asyncio.tasks._enter_task(loop, task)  # type: ignore[attr-defined]
+            asyncio.tasks._enter_task(loop, task)

@@ -12,6 +12,7 @@ import threading
 from typing import Final
 
 from vaultak.intercept import (
+    children,
     code,
     databases,
     descriptors,
@@ -47,6 +48,7 @@ _TARGETS: Final = (
     descriptors,
     processes,
     native_files,
+    children,
     system,
     sockets,
     code,

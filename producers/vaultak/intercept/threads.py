@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
-from vaultak.governor import Governor, activate, current, deactivate
+from vaultak.ending import tasks
+from vaultak.errors import AgentKilledError
+from vaultak.governor import Governor, activate, bound, current, deactivate
 from vaultak.intercept.effect import Classifier
 from vaultak.intercept.patching import patch_function, patch_method, when_imported
 from vaultak.intercept.trust import Origin, origins
@@ -20,18 +23,27 @@ from vaultak.intercept.trust import Origin, origins
 class Bound:
     """A callable that runs under a given governor, or under none."""
 
-    __slots__ = ("function", "governor")
+    __slots__ = ("function", "governor", "hunted")
 
-    def __init__(self, function: Callable[..., Any], governor: Governor | None) -> None:
+    def __init__(self, function: Callable[..., Any], governor: Governor | None, *, hunted: bool = True) -> None:
         self.function = function
         self.governor = governor
+        self.hunted = hunted
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        token = activate(self.governor)
+        token = activate(self.governor, hunted=self.hunted)
+        ident = get_ident()
+        bound.add(ident)
         try:
             return self.function(*args, **kwargs)
         finally:
-            deactivate(token)
+            try:
+                bound.discard(ident)
+                deactivate(token)
+            except AgentKilledError:  # raised by a kill just as the thread was leaving
+                bound.discard(ident)
+                deactivate(token)
+                raise
 
 
 def _start(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -39,7 +51,23 @@ def _start(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: 
     governor = current()
     if governor is None or not args or origins.behind_stdlib(sys._getframe(1)) is Origin.SDK:
         return wrapped(*args, **kwargs)
-    return wrapped(Bound(args[0], governor), *args[1:], **kwargs)
+    return wrapped(Bound(args[0], governor, hunted=not _serves_all(args[0])), *args[1:], **kwargs)
+
+
+def _serves_all(function: object) -> bool:
+    """Whether it is the main function of a pool's thread, which may serve other agents next.
+
+    A kill ends what it does for the agent, not the thread: each task is bound to whoever handed it in.
+    """
+    target = getattr(getattr(function, "__self__", None), "_target", None)
+    return getattr(target, "__module__", None) in ("concurrent.futures.thread", "multiprocessing.pool")
+
+
+def _create_task(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    task = wrapped(*args, **kwargs)
+    if (governor := current()) is not None:
+        tasks.made(task, governor)
+    return task
 
 
 def _submit(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -60,6 +88,10 @@ def _patch_executors() -> None:
     patch_method(sys.modules["concurrent.futures.thread"].ThreadPoolExecutor, "submit", _submit)
 
 
+def _patch_loops() -> None:
+    patch_method(sys.modules["asyncio.base_events"].BaseEventLoop, "create_task", _create_task)
+
+
 def _patch_pools() -> None:
     pool = sys.modules["multiprocessing.pool"].Pool
     for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
@@ -78,3 +110,5 @@ def patch() -> None:
         patch_function((module,), "_start_joinable_thread", _start)
     when_imported("concurrent.futures.thread", _patch_executors)
     when_imported("multiprocessing.pool", _patch_pools)
+    if sys.version_info < (3, 12):  # later ones tell the context of a task
+        when_imported("asyncio.base_events", _patch_loops)
