@@ -1,4 +1,4 @@
-"""The `vaultak` command. It lives in the pipeline; the light SDK says how to get it."""
+"""The `vaultak` command. It lives in the pipeline, but for `vaultak run`; the light SDK says how to get the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sys
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["run"]:
+        from vaultak.run import main as run
+
+        return run(sys.argv[2:])
     if importlib.util.find_spec("vaultak_streams") is None or importlib.util.find_spec("typer") is None:
         sys.stderr.write(
             "vaultak: the command line needs the pipeline; install it with: pip install 'vaultak[pipeline]'\n"

@@ -77,6 +77,8 @@ class Agent:
         self.closed = False
         self.unrecorded = 0
         """Events lost to an error of the SDK's own."""
+        self.hand_down: Callable[[str, dict[str, str]], str] | None = None
+        """Session and labels -> what a child process needs to go on as this agent, see `vaultak.inherit`."""
         self.begin_anew: Callable[[], None] | None = None
         """Called before the first action in a forked child: what its parent's threads did has to be taken up there."""
         self._guard = Guard(policy)
@@ -145,6 +147,18 @@ class Agent:
             ts = format_ts(now_s)
         self.trail.action((action_id, session_id, ts, action_type, resource, local))
         return Judged(action_id, ts, verdict)
+
+    def refuse(
+        self, session_id: str, action_type: ActionType, resource: str, payload: dict[str, Any], why: str, **more: Any
+    ) -> None:
+        """Record an action that may not run for a reason of the SDK's own, and raise `ActionBlockedError`."""
+        now_s, action_id = time.time(), uuid7()
+        static = self._guard.policy.evaluate(action_type, resource).static
+        local = Local(Decision.BLOCK, static.risk, (why,), self._guard.policy.version)
+        ts = self.emitter.action(action_id, session_id, now_s, action_type, resource, payload, local, **more)
+        self.trail.action((action_id, session_id, ts, action_type, resource, local))
+        self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
+        raise ActionBlockedError(f"action blocked: {why}", action_id=action_id, reasons=(why,))
 
     @property
     def policy_version(self) -> str:

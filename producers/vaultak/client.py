@@ -203,6 +203,7 @@ class Vaultak:
             pause_timeout_s=self._pause_timeout_s,
             trail_limit=DEFAULT_TRAIL_LIMIT,
         )
+        agent.hand_down = functools.partial(self.hand_down, agent_id)
         agent.begin_anew = functools.partial(self._begin_anew, weakref.ref(agent))
         return agent
 
@@ -214,6 +215,30 @@ class Vaultak:
         agent.undo = self._open_undo(agent.agent_id, agent.emitter.instance)
         with self._lock:
             self._listen(agent)
+
+    def hand_down(self, agent_id: str, session_id: str, labels: dict[str, str], *, floor: Floor = "off") -> str:
+        """What another Python process needs to be this agent from its first line on: its `VAULTAK_INHERIT`.
+
+        See `vaultak.inherit.environment`. Raises `OSError` where the data directory cannot be written.
+        """
+        from vaultak.floor.orders import pack_settings
+        from vaultak.inherit import Heritage, hand_down
+        from vaultak.inherit.heritage import sources
+
+        heritage = Heritage(
+            agent_id=agent_id,
+            session_id=session_id,
+            policy=self.policy,
+            settings=pack_settings(self.settings),
+            pause_timeout_s=self._pause_timeout_s,
+            state_timeout_s=self._state_timeout_s,
+            rollback_limit=self._rollback_limit,
+            labels=labels,
+            redact=self._redaction,
+            floor=floor,
+            sources=sources(),
+        )
+        return hand_down(heritage, self.settings.data_dir / "heritage")
 
     def _open_undo(self, agent_id: str, instance: str) -> UndoLog | None:
         if self._rollback_limit == 0:

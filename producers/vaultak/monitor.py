@@ -45,6 +45,7 @@ class Monitor:
         self.labels = {str(name): str(value) for name, value in (labels or {}).items()}
         self.intercepted = intercept
         self._token: governor.Activation | None = None
+        self._handed: str | None = None
 
     @property
     def agent_id(self) -> str:
@@ -128,6 +129,17 @@ class Monitor:
         if verdict.decision is not Decision.ALLOW:
             await self._agent.enforce_async(self.session_id, action_id, verdict)
         return action_id
+
+    def hand_down(self) -> str:
+        """What a child process needs to go on as this agent, for `VAULTAK_INHERIT`; empty where it cannot."""
+        if self._handed is None:
+            make = self._agent.hand_down
+            self._handed = make(self.session_id, self.labels) if make is not None else ""
+        return self._handed
+
+    def refuse(self, action_type: ActionType, resource: str, payload: dict[str, Any], why: str) -> None:
+        """Record an action that may not run for a reason of the SDK's own. Raises `ActionBlockedError`."""
+        self._agent.refuse(self.session_id, action_type, resource, payload, why, labels=self.labels, assurance="patch")
 
     def after(
         self,

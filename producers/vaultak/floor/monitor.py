@@ -67,6 +67,10 @@ class FlooredMonitor(Monitor):
         super().__exit__(kind, error, trace)
         self._lift()
 
+    def hand_down(self) -> str:
+        """Nothing: the floor is under every child already, and a hook in it would record each action once more."""
+        return "" if self._floor is not None or self._notes is not None else super().hand_down()
+
     def _lift(self) -> None:
         floor, self._floor, self._notes = self._floor, None, None
         if floor is not None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from vaultak.inherit.shell import without_heritage
 from vaultak.intercept import paths
 from vaultak.intercept.calls import covered, here, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
@@ -148,7 +149,7 @@ def _popen(o: Occurrence) -> Effects:
 
 
 def _system(o: Occurrence) -> Effects:
-    command = paths.text(o.args[0])
+    command = without_heritage(paths.text(o.args[0]))
     return (spawn(SHELL, ("sh", "-c", command), op=o.event),)
 
 

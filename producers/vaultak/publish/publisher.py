@@ -61,6 +61,7 @@ class Publisher:
     def __init__(self, settings: Settings, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._settings = settings
         self._limit_bytes = limit_bytes
+        self.exit_flush_s = EXIT_FLUSH_S
         self._begin()
         _LIVING.add(self)
 
@@ -111,7 +112,7 @@ class Publisher:
         self._queue = queue
         self._delivery = Delivery(self._settings, queue, self._lock)
         self._delivery.start()
-        atexit.register(self.close, EXIT_FLUSH_S)
+        atexit.register(self._close_at_exit)
         return queue
 
     def _fall_back(self, body: bytes, error: OSError) -> None:
@@ -173,12 +174,15 @@ class Publisher:
             self._closed = True
         if not self.flush(timeout_s) and isinstance(self._queue, Spool):
             log.info("%d bytes of events stay spooled in %s", self._queue.pending_bytes, self._queue.directory)
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         self._delivery.stop()
         with self._lock:
             self._queue.close()
             self._queue = self._delivery = None
             self._closed = False
+
+    def _close_at_exit(self) -> None:
+        self.close(self.exit_flush_s)
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's queue to the parent; the child opens its own when it first emits."""
