@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from vaultak.inherit.heritage import take_over
@@ -20,6 +21,9 @@ def begin(value: str) -> None:
     """Enter the monitor. Raises `VaultakError` where the heritage cannot be taken over."""
     if _kept:
         return
+    # What they warn of the parent has said already.
+    logging.getLogger("vaultak").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from vaultak.client import Vaultak
     from vaultak.floor.orders import unpack_settings
     from vaultak.publish import Publisher

@@ -12,10 +12,12 @@ from types import FunctionType
 from typing import Any, cast
 
 from vaultak.ending import children
+from vaultak.errors import ActionBlockedError
 from vaultak.governor import Governor, current
 from vaultak.inherit import environment, pythons
 from vaultak.inherit.shell import with_heritage
 from vaultak.intercept import paths, processes
+from vaultak.intercept.calls import here
 from vaultak.intercept.effect import Classifier
 from vaultak.intercept.hook import faults
 from vaultak.intercept.patching import patch_function
@@ -45,6 +47,8 @@ def _check(program: object, argv: Sequence[object]) -> None:
     refuse = getattr(current(), "refuse", None)
     if flag and refuse is not None:
         why = f"python started with `{flag}` does not inherit the monitor"
+        if any(call.actions for call in here.calls):
+            raise ActionBlockedError(f"action blocked: {why}", reasons=(why,))  # the start on record ends with this
         effect = processes.spawn(program, argv, op="inherit")
         refuse(effect.action_type, effect.resource, effect.payload, why)
 
