@@ -23,6 +23,8 @@ NOT_FOUND, NOT_RUNNABLE, SIGNALLED = 127, 126, 128
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _LEFT_TO_THE_PROGRAM = (signal.SIGINT, signal.SIGQUIT)
 _DEFAULT_AGENT = "run"
+CLOSE_S = 0.5
+"""How long to wait for the broker once the program is over; what is left is delivered by the next process."""
 
 
 def run(
@@ -156,7 +158,7 @@ def _run(options: argparse.Namespace, argv: list[str]) -> int:
         allowed_resources=options.allow or None,
         mode=options.mode,
     )
-    with client:
+    try:
         return run(
             argv,
             client=client,
@@ -166,6 +168,8 @@ def _run(options: argparse.Namespace, argv: list[str]) -> int:
             task=options.task,
             floor=cast("Floor", options.floor),
         )
+    finally:
+        client.close(CLOSE_S)
 
 
 def _label(text: str) -> tuple[str, str]:

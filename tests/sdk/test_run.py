@@ -103,9 +103,8 @@ def test_another_program_runs_under_the_floor(run: Run, home: Path) -> None:
 
 @needs_floor
 def test_the_children_of_a_python_program_are_under_the_floor_too(run: Run, home: Path) -> None:
-    (home / "parent.py").write_text(
-        "import subprocess; subprocess.run(['sh', '-c', 'cd ..; cd home; touch sec\"\"ret'])"
-    )
+    hidden = "cd ..; cd home; touch sec''ret"  # nothing that the arguments would show
+    (home / "parent.py").write_text(f"import subprocess; subprocess.run(['sh', '-c', {hidden!r}])")
     done = run("--floor", "require", "--block", f"{home}/secret", "--", sys.executable, "parent.py")
     assert not (home / "secret").exists(), done.stderr
 
@@ -122,7 +121,8 @@ def test_a_terminating_signal_reaches_the_program(home: Path, data_dir: Path) ->
     )
     deadline = time.monotonic() + 30
     while not (home / "ready").exists():
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 9
