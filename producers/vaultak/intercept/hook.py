@@ -140,7 +140,7 @@ def _hook(wanted: frozenset[str], react: React) -> Callable[[str, tuple[Any, ...
         governor = governs()
         if governor is None:
             return
-        frame, own = actor(getframe(1))
+        frame, own = actor(getframe().f_back)  # none below: the program itself begins
         if not own:
             react(event, args, frame, governor)
 
