@@ -81,7 +81,8 @@ class Hub:
         try:
             asyncio.run(self._run())
         except Exception:
-            log.exception("the control thread ended: commands no longer reach this process")
+            if not self._stopping:  # closing the loop needs a thread, which an interpreter that ends refuses
+                log.exception("the control thread ended: commands no longer reach this process")
 
     async def _run(self) -> None:
         delay_s = FIRST_RETRY_S

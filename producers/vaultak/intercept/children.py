@@ -94,7 +94,8 @@ def _spawned(wrapped: Wrapped, _i: Any, args: tuple[Any, ...], kwargs: dict[str,
     value = _heritage()
     if value and len(args) > 2:
         _check(args[0], tuple(args[1]))
-        args = (*args[:2], environment(value, _text(args[2])), *args[3:])
+        # From 3.13 on `None` stands for this process's environment.
+        args = (*args[:2], environment(value, None if args[2] is None else _text(args[2])), *args[3:])
     return _known(wrapped(*args, **kwargs))
 
 

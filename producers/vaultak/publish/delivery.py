@@ -79,7 +79,8 @@ class Delivery:
         try:
             asyncio.run(self._run())
         except Exception:
-            log.exception("the publisher's thread ended; events stay spooled")
+            if not self._stopping:  # closing the loop needs a thread, which an interpreter that ends refuses
+                log.exception("the publisher's thread ended; events stay spooled")
 
     async def _run(self) -> None:
         self._loop, self._work = asyncio.get_running_loop(), asyncio.Event()
