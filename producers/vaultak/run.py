@@ -44,18 +44,20 @@ def run(
     agent was asked, the trusted text that arguments are traced to. Raises `VaultakError` for a program that could not
     be monitored: it has not been started then.
     """
-    monitor = client.monitor(agent_id, session_id=session_id, labels=labels, intercept=False)
-    if task:
-        monitor.context(task)
     program = shutil.which(argv[0])
     if program is None:
         sys.stderr.write(f"vaultak: no program `{argv[0]}`\n")
         return NOT_FOUND
     command = _python_command(program, argv)
-    if command is None:
-        return _under_floor(argv, client, agent_id, monitor.session_id, monitor.labels, floor)
-    if flag := pythons.shuts_out(command[0], command):
+    if command is None and floor == "off":
+        raise VaultakError(f"`{argv[0]}` is no Python program: only the floor can monitor it; add `--floor auto`")
+    if command is not None and (flag := pythons.shuts_out(command[0], command)):
         raise VaultakError(f"`{argv[0]}` starts Python with `{flag}`, which keeps the monitor out; leave it away")
+    monitor = client.monitor(agent_id, session_id=session_id, labels=labels, intercept=False)
+    if task:
+        monitor.context(task)
+    if command is None:
+        return _under_floor(argv, client, agent_id, monitor.session_id, monitor.labels)
     handed = client.hand_down(agent_id, monitor.session_id, monitor.labels, floor=floor)
     with _signals_left_to_it() as started:
         process = subprocess.Popen(command, env=environment(handed))  # noqa: S603 - what the user asked for
@@ -74,11 +76,7 @@ def _python_command(program: str, argv: Sequence[str]) -> list[str] | None:
     return None
 
 
-def _under_floor(
-    argv: Sequence[str], client: Vaultak, agent_id: str, session_id: str, labels: dict[str, str], floor: Floor
-) -> int:
-    if floor == "off":
-        raise VaultakError(f"`{argv[0]}` is no Python program: only the floor can monitor it; add `--floor auto`")
+def _under_floor(argv: Sequence[str], client: Vaultak, agent_id: str, session_id: str, labels: dict[str, str]) -> int:
     from vaultak.floor import run_under_floor
 
     return run_under_floor(argv, client=client, agent_id=agent_id, session_id=session_id, labels=labels)
