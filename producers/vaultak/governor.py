@@ -121,8 +121,9 @@ governed_by: tuple[ContextVar[Governor | None], object, Callable[[], Governor | 
 def activate(governor: Governor | None, *, hunted: bool = True) -> Activation:
     """Put the running thread or task under a governor, or under none, until `deactivate` gets the token.
 
-    `hunted`: whether a kill of the agent ends the thread.
+    `hunted`: whether a kill of the agent ends the thread; never where only explicit actions are judged.
     """
+    hunted = hunted and governor is not None and governor.intercepted
     token = _current.set(governor)
     # On a thread that runs an event loop other tasks take turns: there the context alone decides.
     if _running_loop() is not None:

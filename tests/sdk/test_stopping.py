@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vaultak import ActionBlockedError, AgentKilledError, Vaultak
+from vaultak import ActionBlockedError, ActionType, AgentKilledError, Vaultak
 from vaultak.config import Settings
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import AgentState
@@ -140,6 +140,15 @@ def test_the_thread_that_entered_the_monitor_goes_on_behind_it(vt: Vaultak, tmp_
     (tmp_path / "host").write_text("the program goes on")
     for _ in range(200):
         sum(range(1000))  # nothing is raised any more
+
+
+def test_a_monitor_of_explicit_actions_alone_is_not_interrupted(vt: Vaultak) -> None:
+    with vt.monitor("explicit", intercept=False) as m:
+        set_state(vt, "explicit", AgentState.KILLED)
+        for _ in range(300):
+            sum(range(10_000))
+        with pytest.raises(AgentKilledError):
+            m.before(ActionType.TOOL_CALL, "tool:look", {})
 
 
 def test_a_kill_around_an_event_loop_ends_its_tasks(vt: Vaultak) -> None:

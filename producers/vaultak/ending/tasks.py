@@ -47,7 +47,7 @@ def governor_of(task: Any) -> Governor | None:
 def _of_agent(loop: Any, agent_id: str) -> Iterator[Any]:
     for task in asyncio.all_tasks(loop):
         governor = governor_of(task)
-        if governor is not None and governor.agent_id == agent_id and not task.done():
+        if governor is not None and governor.agent_id == agent_id and governor.intercepted and not task.done():
             yield task
 
 
