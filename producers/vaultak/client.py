@@ -221,24 +221,27 @@ class Vaultak:
 
         See `vaultak.inherit.environment`. Raises `OSError` where the data directory cannot be written.
         """
-        from vaultak.floor.orders import pack_settings
         from vaultak.inherit import Heritage, hand_down
         from vaultak.inherit.heritage import sources
 
-        heritage = Heritage(
-            agent_id=agent_id,
-            session_id=session_id,
-            policy=self.policy,
-            settings=pack_settings(self.settings),
-            pause_timeout_s=self._pause_timeout_s,
-            state_timeout_s=self._state_timeout_s,
-            rollback_limit=self._rollback_limit,
-            labels=labels,
-            redact=self._redaction,
-            floor=floor,
-            sources=sources(),
-        )
+        heritage = Heritage(**self.terms(agent_id, session_id, labels), floor=floor, sources=sources())
         return hand_down(heritage, self.settings.data_dir / "heritage")
+
+    def terms(self, agent_id: str, session_id: str, labels: dict[str, str]) -> dict[str, Any]:
+        """The members of `vaultak.terms.Terms` with which another process judges as this client does."""
+        from vaultak.terms import pack_settings
+
+        return {
+            "agent_id": agent_id,
+            "session_id": session_id,
+            "policy": self.policy,
+            "settings": pack_settings(self.settings),
+            "pause_timeout_s": self._pause_timeout_s,
+            "state_timeout_s": self._state_timeout_s,
+            "rollback_limit": self._rollback_limit,
+            "labels": labels,
+            "redact": self._redaction,
+        }
 
     def _open_undo(self, agent_id: str, instance: str) -> UndoLog | None:
         if self._rollback_limit == 0:

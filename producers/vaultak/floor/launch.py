@@ -58,8 +58,8 @@ def run_under_floor(
     order = msgspec.structs.replace(
         order,
         program=os.fsencode(program),
-        argv=[os.fsencode(word) for word in argv],
-        env=[(os.fsencode(name), os.fsencode(value)) for name, value in environment.items()],
+        argv=tuple(os.fsencode(word) for word in argv),
+        env=tuple((os.fsencode(name), os.fsencode(value)) for name, value in environment.items()),
         group=os.getpgrp(),
     )
     with _started(order) as (process, sock), _passing_signals_on(sock):
@@ -78,19 +78,7 @@ def order_for(
     client: Vaultak, agent_id: str, session_id: str, labels: dict[str, str], sources: Sequence[str] = ()
 ) -> Order:
     """The order that has a supervisor judge as `client` does."""
-    return Order(
-        agent_id=agent_id,
-        session_id=session_id,
-        policy=client.policy,
-        settings=orders.pack_settings(client.settings),
-        pause_timeout_s=client._pause_timeout_s,
-        state_timeout_s=client._state_timeout_s,
-        rollback_limit=client._rollback_limit,
-        labels=labels,
-        redact=client._redaction,
-        sources=list(sources),
-        relays=not client._connects,
-    )
+    return Order(**client.terms(agent_id, session_id, labels), sources=tuple(sources), relays=not client._connects)
 
 
 def spawn_supervisor(order: Order, *shared: int) -> tuple[subprocess.Popen[bytes], socket.socket]:

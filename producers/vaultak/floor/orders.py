@@ -2,61 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from vaultak.config import Settings
-from vaultak.policy.settings import PolicySettings
-from vaultak.redact import Redaction
-from vaultak.wire import Topics
+from vaultak.terms import Terms
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _LENGTH = struct.Struct("=I")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Order(Terms, frozen=True, kw_only=True, omit_defaults=True):
     """Whom to supervise, and for which agent. `program` empty: the process that sent it, by its own listener."""
 
-    agent_id: str
-    session_id: str
-    policy: PolicySettings
-    settings: dict[str, Any]
-    pause_timeout_s: float
-    state_timeout_s: float
-    rollback_limit: int
-    labels: dict[str, str] = {}
     program: bytes = b""
-    argv: list[bytes] = []
+    argv: tuple[bytes, ...] = ()
     group: int = 0
     """Process group of the program: that of whoever waits for it, so that a terminal's signals reach it."""
-    env: list[tuple[bytes, bytes]] = []
-    redact: Redaction | None = None
-    sources: list[str] = []
+    env: tuple[tuple[bytes, bytes], ...] = ()
+    sources: tuple[str, ...] = ()
     """Directories that the sender imports code from."""
     notes: int = -1
     """Descriptor of the memory that the sender's hook writes its notes to."""
     relays: bool = False
     """Events go back to the sender, which publishes them."""
-
-
-def pack_settings(settings: Settings) -> dict[str, Any]:
-    members = {name: getattr(settings, name) for name in Settings.__struct_fields__}
-    members["topics"] = settings.topics.prefix
-    return {name: os.path.abspath(value) if isinstance(value, Path) else value for name, value in members.items()}
-
-
-def unpack_settings(members: dict[str, Any]) -> Settings:
-    """The inverse of `pack_settings`."""
-    known = dict(members, topics=Topics(members["topics"]))
-    for name in ("data_dir", "spool_dir", "policy"):
-        if known[name] is not None:
-            known[name] = Path(known[name])
-    return Settings(**known)
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,13 +12,13 @@ from contextlib import suppress
 
 from vaultak.agent import Agent
 from vaultak.client import Vaultak
-from vaultak.floor import orders
 from vaultak.floor.orders import Order
 from vaultak.floor.relay import Relay
 from vaultak.floor.supervisor import Subject
 from vaultak.floor.syscalls import Table, table
 from vaultak.floor.tracee import descendants
 from vaultak.policy.evaluate import CompiledPolicy
+from vaultak.terms import unpack_settings
 from vaultak.undo import agent_directory
 from vaultak.wire import AgentState
 
@@ -30,7 +30,7 @@ def client_for(order: Order, host: Relay) -> Vaultak:
     """A client that judges as the one that sent the order does."""
     return Vaultak(
         policy=order.policy,
-        settings=orders.unpack_settings(order.settings),
+        settings=unpack_settings(order.settings),
         pause_timeout_s=order.pause_timeout_s,
         state_timeout_s=order.state_timeout_s,
         rollback_limit=order.rollback_limit,

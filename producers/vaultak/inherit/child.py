@@ -25,8 +25,8 @@ def begin(value: str) -> None:
     logging.getLogger("vaultak").setLevel(logging.ERROR)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from vaultak.client import Vaultak
-    from vaultak.floor.orders import unpack_settings
     from vaultak.publish import Publisher
+    from vaultak.terms import unpack_settings
 
     heritage = take_over(value)
     settings = unpack_settings(heritage.settings)

@@ -9,13 +9,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from vaultak.errors import VaultakError
-from vaultak.policy.settings import PolicySettings
-from vaultak.redact import Redaction
+from vaultak.terms import Terms
 
 VARIABLE = "VAULTAK_INHERIT"
 """`<SHA-256 of the file, hex>:<its path>`: a file that was exchanged is not obeyed."""
@@ -30,18 +28,9 @@ KEPT_S = 7 * 24 * 3600
 _NEEDED = ("vaultak", "msgspec", "wrapt", "re2", "aiokafka", "cryptography")
 
 
-class Heritage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Heritage(Terms, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How a child goes on as its parent's agent."""
 
-    agent_id: str
-    session_id: str
-    policy: PolicySettings
-    settings: dict[str, Any]
-    pause_timeout_s: float
-    state_timeout_s: float
-    rollback_limit: int
-    labels: dict[str, str] = {}
-    redact: Redaction | None = None
     floor: str = "off"
     sources: tuple[str, ...] = ()
     """Directories that the SDK and what it needs are imported from, where the child has none of its own."""
