@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultak import governor
@@ -147,6 +147,12 @@ class Agent:
             ts = format_ts(now_s)
         self.trail.action((action_id, session_id, ts, action_type, resource, local))
         return Judged(action_id, ts, verdict)
+
+    def forbids(self, action_type: ActionType, resource: str, also: Sequence[str]) -> bool:
+        """Whether limits or state stand against an action, its risk aside. Puts nothing on record."""
+        if self._guard.state is not AgentState.RUNNING:
+            return True
+        return self._guard.policy.evaluate(action_type, resource, also=also, risk=0.0).decision not in _PASSES
 
     def refuse(
         self, session_id: str, action_type: ActionType, resource: str, payload: dict[str, Any], why: str, **more: Any

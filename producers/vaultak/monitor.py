@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,6 +137,10 @@ class Monitor:
             make = self._agent.hand_down
             self._handed = make(self.session_id, self.labels) if make is not None else ""
         return self._handed
+
+    def forbids(self, action_type: ActionType, resource: str, also: Sequence[str] = ()) -> bool:
+        """Whether the limits, or the agent's state, stand against an action. Puts nothing on record."""
+        return self._agent.forbids(action_type, resource, also)
 
     def refuse(self, action_type: ActionType, resource: str, payload: dict[str, Any], why: str) -> None:
         """Record an action that may not run for a reason of the SDK's own. Raises `ActionBlockedError`."""

@@ -51,6 +51,11 @@ def _canonical_ip(text: str) -> str:
     return ""
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is numeric: nobody is asked for it."""
+    return bool(_canonical_ip(host))
+
+
 def remember(host: object, address: str) -> None:
     """A name was resolved to an address. An address asked for as such is no longer known by a name."""
     name = host_text(host)

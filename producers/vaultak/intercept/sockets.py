@@ -1,8 +1,8 @@
 """Sockets: connected, bound, and data sent to a peer.
 
 A connection is one action; what is sent over it belongs to it. Sending over a socket that someone else connected
-(before the monitor began, or another agent) is an action of its own, once per agent and socket. Resolving a name is
-none. The resource is `host:port`, with the name the address was resolved from where that is known.
+(before the monitor began, or another agent) is an action of its own, once per agent and socket. Looking a
+name up is none, and refused where connecting would be. The resource is `host:port`, with the name the address was resolved from where that is known.
 """
 
 from __future__ import annotations
@@ -94,7 +94,27 @@ def _addressed(o: Occurrence) -> Effects:
     return (_effect(sock, address, o.event),)
 
 
+def _looked_up(o: Occurrence) -> Effects:
+    """Looking a name up tells it to whoever serves the name: refused where connecting would be, else no action."""
+    forbids = getattr(current(), "forbids", None)
+    if forbids is None or o.args[0] in (None, "", b""):
+        return NONE
+    host = names.host_text(o.args[0])
+    port = o.args[1] if len(o.args) > 1 and o.args[1] is not None else 0
+    resource = _host_port(host, paths.text(port) if isinstance(port, str | bytes) else port)
+    if _is_local(host) or not forbids(ActionType.NETWORK_REQUEST, resource, (host,)):
+        return NONE
+    return (Effect(ActionType.NETWORK_REQUEST, resource, {"op": o.event, "resources": [host]}),)
+
+
+def _is_local(host: str) -> bool:
+    """A name that is an address already, or this machine's."""
+    return names.is_address(host) or host.rstrip(".").lower() in ("localhost", socket.gethostname().lower())
+
+
 CLASSIFIERS: dict[str, Classifier] = {
+    "socket.getaddrinfo": _looked_up,
+    "socket.gethostbyname": _looked_up,
     "socket.connect": _connected,
     "socket.bind": _addressed,
     "socket.sendto": _addressed,
