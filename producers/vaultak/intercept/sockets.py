@@ -1,8 +1,9 @@
 """Sockets: connected, bound, and data sent to a peer.
 
 A connection is one action; what is sent over it belongs to it. Sending over a socket that someone else connected
-(before the monitor began, or another agent) is an action of its own, once per agent and socket. Looking a
-name up is none, and refused where connecting would be. The resource is `host:port`, with the name the address was resolved from where that is known.
+(before the monitor began, or another agent) is an action of its own, once per agent and socket. Looking a name up is
+none, and refused where connecting would be. The resource is `host:port`, with the name the address was resolved from
+where that is known.
 """
 
 from __future__ import annotations
