@@ -30,8 +30,9 @@ _FORK_EXEC_ENV = 5
 
 def _heritage() -> str:
     """What the running agent hands down; empty outside every monitor, and where nothing can be."""
-    hand_down = getattr(current(), "hand_down", None)
-    if hand_down is None:
+    governor = current()
+    hand_down = getattr(governor, "hand_down", None)
+    if governor is None or not governor.intercepted or hand_down is None:
         return ""
     try:
         return str(hand_down())
@@ -57,7 +58,7 @@ def _known(result: Any) -> Any:
     """Note the process that was started."""
     pid = result[0] if isinstance(result, tuple) else result
     governor: Governor | None = current()
-    if governor is not None and isinstance(pid, int) and pid > 0:
+    if governor is not None and governor.intercepted and isinstance(pid, int) and pid > 0:
         children.add(governor.agent_id, pid)
     return result
 
@@ -123,7 +124,7 @@ def _text(env: Mapping[Any, Any]) -> dict[str, str]:
 def _in_shell(wrapped: Wrapped, _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`os.system` takes the environment as it is, of the whole process: the command itself sets what is handed down."""
     governor = current()
-    if governor is None:
+    if governor is None or not governor.intercepted:
         return wrapped(*args, **kwargs)
     value = _heritage()
     if value and args:

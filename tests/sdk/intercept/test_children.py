@@ -190,6 +190,15 @@ def test_outside_every_monitor_children_are_nobodys(vt: Vaultak, place: Place) -
     assert place.secret.exists()
 
 
+def test_a_monitor_of_explicit_actions_alone_hands_nothing_down(vt: Vaultak, place: Place) -> None:
+    with vt.monitor("intercepting"):
+        pass
+    with vt.monitor("explicit", intercept=False):
+        subprocess.run([PYTHON, "-I", "-c", place.program], check=True)
+        subprocess.run([PYTHON, "-c", "import os; assert 'VAULTAK_INHERIT' not in os.environ"], check=True)
+    assert place.secret.exists()
+
+
 def test_the_hosts_own_sitecustomize_still_runs(vt: Vaultak, place: Place) -> None:
     (place.root / "sitecustomize.py").write_text("import builtins; builtins.host_was_here = True")
     with vt.monitor("parent"):
