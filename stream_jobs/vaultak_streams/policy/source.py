@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import msgspec
@@ -25,6 +26,14 @@ class RuleTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     match: bool
 
 
+class Maturity(enum.StrEnum):
+    """How far a rule is trusted: tried by its authors, in use somewhere, in use widely with few false alarms."""
+
+    SANDBOX = "sandbox"
+    INCUBATING = "incubating"
+    STABLE = "stable"
+
+
 class RuleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule as it is written. Members that are not known are refused, so that no limit is dropped in silence."""
 
@@ -41,6 +50,7 @@ class RuleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     references: tuple[str, ...] = ()
     logsource: dict[str, str] = {}
     falsepositives: tuple[str, ...] = ()
+    maturity: Maturity = Maturity.SANDBOX
     mode: Mode = Mode.ENFORCE
     on_error: OnError = OnError.DENY
     override: bool = False
