@@ -227,6 +227,8 @@ def test_every_recorded_event_is_there_once(
     lines = [line.strip() for path in sorted(EVAL.glob("agentdojo/*.jsonl.gz")) for line in gzip.open(path)]
     events = [json.loads(line) for line in lines]
     publish(broker, [(topics.actions, e["agent_id"].encode(), v) for e, v in zip(events, lines, strict=True)])
+    actions = sum(e["kind"] == "action" for e in events)
     wait_for(lambda: one(store, "SELECT count() FROM events") >= len(lines), lambda: sink.log)
+    wait_for(lambda: one(store, "SELECT count() FROM actions") >= actions, lambda: sink.log)
     assert one(store, "SELECT count() FROM events") == len(lines)
-    assert one(store, "SELECT count() FROM actions") == sum(e["kind"] == "action" for e in events)
+    assert one(store, "SELECT count() FROM actions") == actions
