@@ -49,6 +49,7 @@ bench: setup  ## the benchmarks, each beside its baseline
 
 schemas: setup  ## JSON Schemas from the structs
 	@$(BIN)/python -m vaultak.wire.schemas infra/schemas
+	@$(BIN)/python -m vaultak_streams.policy.schema infra/schemas/policy-rule.json
 
 lock: setup  ## requirements/lock.txt from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra pipeline --group dev --universal --python-version 3.11 \

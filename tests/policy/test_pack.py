@@ -37,7 +37,7 @@ def test_the_tests_that_rules_carry_hold(name: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_says_why_and_when_it_errs(rule: dict[str, object]) -> None:
-    assert rule["description"] and rule["level"] and rule["falsepositives"] and rule["maturity"]
+    assert all(rule[key] for key in ("description", "level", "falsepositives", "maturity"))
     tests = rule["tests"]
     assert isinstance(tests, list)
     assert {test["match"] for test in tests} == {True, False}

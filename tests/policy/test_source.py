@@ -48,14 +48,14 @@ def test_a_test_that_does_not_hold_is_named() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("not filter_tmp", "not filter_temp", "r.yml:2: condition: there is no selection `filter_temp`"),
-        ("not filter_tmp", "(filter_tmp", "r.yml:2: condition: a `.` is missing"),
+        ("not filter_tmp", "not filter_temp", "r.yml:14: condition: there is no selection `filter_temp`"),
+        ("not filter_tmp", "(filter_tmp", "r.yml:14: condition: a `.` is missing"),
         ("1 of selection*", "1 of other*", "no selection fits `other\\*`"),
         ("resource|startswith", "resource|begins", "there is no modifier `begins`"),
-        ("enforce: block", "enforce: stop", "r.yml:2: .*enforce"),
-        ("enforce: block", "enforce: block\nrate: 5", "r.yml:2: .*unknown field `rate`"),
-        ("level: high", "level: high\nlevel: low", "line 5: key is given twice"),
-        ("level: high", "level: &a high\nauthor: *a", "line 5: aliases"),
+        ("enforce: block", "enforce: stop", "r.yml:15: .*enforce"),
+        ("enforce: block", "enforce: block\nrate: 5", "r.yml:16: .*unknown field `rate`"),
+        ("level: high", "level: high\nlevel: low", "r.yml:5: key is given twice"),
+        ("level: high", "level: &a high\nauthor: *a", "r.yml:5: aliases"),
         ("title:", "title: [", "r.yml:"),
     ],
 )

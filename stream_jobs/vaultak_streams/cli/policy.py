@@ -12,31 +12,37 @@ import typer
 from vaultak.errors import PolicyError
 from vaultak.policy.rules import CompiledRules
 from vaultak_streams.policy import RuleSource, parse_rules, try_rules
-from vaultak_streams.policy.source import bundle_of
+from vaultak_streams.policy.init import starting_policy
+from vaultak_streams.policy.lint import lint_texts
+from vaultak_streams.policy.source import MAX_SOURCE_BYTES, bundle_of
 
 app = typer.Typer(help="Rules as code: check, test and compile them.", no_args_is_help=True)
 
 Files = Annotated[list[Path], typer.Argument(help="Rule files (YAML).")]
 
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON array of findings, for CI and editors.")]
+
+
 @app.command()
-def lint(files: Files) -> None:
-    """Say what is wrong with rule files, one line each; exit code 1 where something is."""
-    problems = []
-    seen: dict[str, str] = {}
-    for path in files:
-        try:
-            sources = _read(path)
-        except PolicyError as e:
-            problems.append(str(e))
-            continue
-        for source in sources:
-            here = f"{path}:{source.line}"
-            if (there := seen.setdefault(source.rule.id, here)) != here:
-                problems.append(f"{here}: id `{source.rule.id}` is taken by {there}; give each rule its own")
-    for problem in problems:
-        typer.echo(problem)
-    raise typer.Exit(1 if problems else 0)
+def lint(files: Files, json: Json = False) -> None:
+    """Say what is wrong with rule files as `file:line`; exit code 1 where a rule is bad or can do nothing."""
+    findings = lint_texts({str(path): _text(path) for path in files})
+    if json:
+        typer.echo(msgspec.json.encode(findings).decode())
+    else:
+        for finding in findings:
+            typer.echo(("" if finding.error else "warning: ") + str(finding))
+    raise typer.Exit(1 if any(finding.error for finding in findings) else 0)
+
+
+Packs = Annotated[list[str] | None, typer.Option("--pack", help="A pack by its name; all where none is given.")]
+
+
+@app.command()
+def init(pack: Packs = None) -> None:
+    """Print a policy to start from: shipped rules with their reasons and tests."""
+    typer.echo(starting_policy(pack or ()), nl=False)
 
 
 @app.command()
@@ -63,7 +69,13 @@ def compile_files(files: Files, output: Annotated[Path, typer.Option(help="The b
 
 
 def _read(path: Path) -> list[RuleSource]:
+    return parse_rules(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
+    """Raises `PolicyError`; reads no more than a rule file may hold, and a byte to see that there is more."""
     try:
-        return parse_rules(path.read_text(encoding="utf-8"), str(path))
+        with path.open("rb") as file:
+            return file.read(MAX_SOURCE_BYTES + 1).decode("utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise PolicyError(f"cannot read `{path}`: {e}") from None

@@ -11,6 +11,7 @@ import yaml
 from vaultak.errors import PolicyError
 from vaultak.policy.rules import Bundle, CompiledRules, Enforce, Mode, OnError, Rule, Scope
 from vaultak.policy.rules.tree import BUNDLE_FORMAT
+from vaultak_streams.policy.blame import line_of
 from vaultak_streams.policy.condition import parse_condition
 from vaultak_streams.policy.selection import parse_selection
 
@@ -66,6 +67,14 @@ class RuleSource(msgspec.Struct, frozen=True):
     line: int
 
 
+class _RefusedError(Exception):
+    """A document is refused at a line."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 class _Loader(yaml.SafeLoader):
     """Without aliases, which let a small file grow without end; nesting is bounded; a key given twice is refused."""
 
@@ -74,10 +83,10 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it open
-            raise PolicyError(f"line {event.start_mark.line + 1}: aliases (`*name`) are not read")
+            raise _RefusedError(event.start_mark.line + 1, "aliases (`*name`) are not read")
         self.depth += 1
         if self.depth > MAX_YAML_DEPTH:
-            raise PolicyError(f"nested deeper than {MAX_YAML_DEPTH}")
+            raise _RefusedError(self.peek_event().start_mark.line + 1, f"nested deeper than {MAX_YAML_DEPTH}")  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -86,39 +95,61 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen if isinstance(key, yaml.ScalarNode) else True:
-                raise PolicyError(f"line {key.start_mark.line + 1}: key is given twice or is not plain")
+                raise _RefusedError(key.start_mark.line + 1, "key is given twice or is not plain")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """What a rule file has wrong, at the line (from 1) of the key that it is about; 0 where no line is known."""
+
+    line: int
+    message: str
+
+
 def parse_rules(text: str, name: str) -> list[RuleSource]:
     """The rules of a file. Raises `PolicyError` saying `name:line` and what is wrong."""
+    sources, faults = read_rules(text)
+    if faults:
+        where = f"{name}:{faults[0].line}" if faults[0].line else name
+        raise PolicyError(f"{where}: {faults[0].message}")
+    return sources
+
+
+def read_rules(text: str) -> tuple[list[RuleSource], list[Fault]]:
+    """The good rules of a file and the fault of each bad one; text that is not YAML ends the reading. Never raises."""
+    sources: list[RuleSource] = []
+    faults: list[Fault] = []
     if len(text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
-        raise PolicyError(f"{name}: larger than {MAX_SOURCE_BYTES} bytes")
+        return [], [Fault(0, f"larger than {MAX_SOURCE_BYTES} bytes")]
     try:
         loader = _Loader(text)
-        return [_parse_one(loader, name) for _ in iter(loader.check_node, False)]
+        while loader.check_node():
+            _read_one(loader, sources, faults)
     except yaml.MarkedYAMLError as e:
-        line = e.problem_mark.line + 1 if e.problem_mark else 1
-        raise PolicyError(f"{name}:{line}: {e.problem}") from None
+        faults.append(Fault(e.problem_mark.line + 1 if e.problem_mark else 1, str(e.problem)))
+    except _RefusedError as e:
+        faults.append(Fault(e.line, str(e)))
     except (yaml.YAMLError, RecursionError, ValueError) as e:
-        raise PolicyError(f"{name}: {e}") from None
+        faults.append(Fault(0, str(e)))
+    return sources, faults
 
 
-def _parse_one(loader: _Loader, name: str) -> RuleSource:
-    try:
-        node = loader.get_node()
-    except PolicyError as e:
-        raise PolicyError(f"{name}: {e}") from None
+def _read_one(loader: _Loader, sources: list[RuleSource], faults: list[Fault]) -> None:
+    node = loader.get_node()
     if node is None:
-        raise PolicyError(f"{name}: has no document")
+        faults.append(Fault(0, "has no document"))
+        return
     line = node.start_mark.line + 1
     try:
         written = msgspec.convert(loader.construct_document(node), RuleFile)
         rule = _to_rule(written)
+    except _RefusedError as e:
+        faults.append(Fault(e.line, str(e)))
     except (PolicyError, msgspec.ValidationError) as e:
-        raise PolicyError(f"{name}:{line}: {e}") from None
-    return RuleSource(rule, written.tests, line)
+        faults.append(Fault(line_of(node, str(e)) or line, str(e)))
+    else:
+        sources.append(RuleSource(rule, written.tests, line))
 
 
 def _to_rule(written: RuleFile) -> Rule:
