@@ -85,6 +85,10 @@ def test_a_condition_that_denies_itself_is_unreachable() -> None:
     assert "unreachable" in codes(rule("a").replace("condition: s", "condition: s and not s"))
 
 
+def test_a_stricter_decision_may_be_tried_in_shadow() -> None:
+    assert codes(rule("a") + "---\n" + rule("b", enforce="kill", more=TESTS + "mode: shadow\n")) == []
+
+
 def test_a_missing_and_a_failing_test_are_told_apart() -> None:
     assert codes(rule("a", more="")) == ["untested"]
     assert codes(rule("a", selection="{tool: z}")) == ["test"]

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from vaultak.errors import PolicyError
 
-HEADER = """# A policy to start from. Take out what does not fit, then run `vaultak policy lint` and `vaultak policy test`.
+HEADER = """# A policy to start from. Take out what does not fit; run `vaultak policy lint` and `vaultak policy test`.
 # To try a rule without its deciding anything, give it `mode: shadow`.
 """
 

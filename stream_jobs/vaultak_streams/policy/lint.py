@@ -72,7 +72,7 @@ def _alone(placed: Iterable[Placed]) -> Iterable[Finding]:
 
 def _together(placed: list[Placed]) -> Iterable[Finding]:
     ids: dict[str, Placed] = {}
-    alike: dict[tuple[bytes, bytes], Placed] = {}
+    alike: dict[tuple[bytes, bytes, Mode], Placed] = {}
     for one in placed:
         first = ids.setdefault(one.rule.id, one)
         if first is not one:
@@ -80,7 +80,7 @@ def _together(placed: list[Placed]) -> Iterable[Finding]:
                 "duplicate-id",
                 f"id `{one.rule.id}` is taken by {first.file}:{first.source.line}; give each rule its own",
             )
-        key = (msgspec.json.encode(one.rule.condition), msgspec.json.encode(one.rule.scope))
+        key = (msgspec.json.encode(one.rule.condition), msgspec.json.encode(one.rule.scope), one.rule.mode)
         twin = alike.setdefault(key, one)
         if twin is not one:
             yield _twins(twin, one)

@@ -1,0 +1,49 @@
+"""The semantics of rules as data: `corpus/*.yaml` says which decision, rules and errors each event comes to.
+
+A case has `rules` by name (title and id follow from it, a block is asked for where nothing is said) and `events`, each
+with what it comes to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vaultak.policy.rules import CompiledRules
+from vaultak_streams.policy import parse_rules
+from vaultak_streams.policy.source import bundle_of
+
+CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.yaml"))
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(case["rules"], expected, id=f"{path.stem}: {case['name']} {position}")
+        for path in CORPUS
+        for case in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        for position, expected in enumerate(case["events"])
+    ]
+
+
+def compiled(rules: dict[str, dict[str, Any]]) -> CompiledRules:
+    documents = []
+    for name, short in rules.items():
+        detection = short.get("detection") or {"s": short["fields"], "condition": "s"}
+        rest = {key: value for key, value in short.items() if key not in ("fields", "detection")}
+        documents.append({"title": name, "id": name, "enforce": "block", **rest, "detection": detection})
+    sources = parse_rules(yaml.safe_dump_all(documents), "case")
+    return CompiledRules(bundle_of([source.rule for source in sources], "case"))
+
+
+@pytest.mark.parametrize(("rules", "expected"), cases())
+def test_the_semantics_are_as_written(rules: dict[str, dict[str, Any]], expected: dict[str, Any]) -> None:
+    verdict = compiled(rules).evaluate(expected["event"])
+    assert verdict.decision == expected.get("decision", "allow")
+    assert list(verdict.rules) == expected.get("rules", [])
+    assert list(verdict.shadow) == expected.get("shadow", [])
+    assert [line.split("`")[1] for line in verdict.errors] == expected.get("errors", [])
+    assert verdict.overridden is expected.get("overridden", False)
+    assert verdict.approval is expected.get("approval", False)
