@@ -16,9 +16,9 @@ import msgspec
 
 from vaultak.actions import Resource, as_action
 from vaultak.agent import Agent
+from vaultak.chain import Publishes
 from vaultak.config import Settings
 from vaultak.emitter import Emitter
-from vaultak.envelope import Publishes
 from vaultak.errors import ConfigurationError
 from vaultak.monitor import Monitor
 from vaultak.policy.evaluate import CompiledPolicy

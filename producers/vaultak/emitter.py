@@ -1,7 +1,7 @@
-"""Events of one agent instance: numbered, chained by hash, encoded once, handed to the publisher in order.
+"""Events of one agent instance: their members encoded once, in the order of their names, handed to its chain.
 
-An event is put together from its encoded members, in the order of their names: that is its canonical JSON, so one
-encoding serves the hash and the wire. Tests hold the result to the structs of `vaultak.wire`.
+That is canonical JSON, so one encoding serves the hash and the wire. Tests hold the result to the structs of
+`vaultak.wire`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import hashlib
 import os
 import secrets
 import socket
-import threading
 import weakref
 from typing import Any
 
 import msgspec
 
-from vaultak.envelope import Publishes, envelope
+from vaultak.chain import Publishes, start_chain
 from vaultak.redact import Redactor
 from vaultak.wire import (
-    GENESIS_HASH,
     SCHEMA_VERSION,
     ActionType,
     ContextSource,
     Local,
     OutcomeStatus,
-    format_ts,
 )
 
 PAYLOAD_LIMIT_BYTES = 16 * 1024
@@ -53,23 +50,24 @@ class Emitter:
 
     def __init__(self, agent_id: str, topic: str, publisher: Publishes, redactor: Redactor) -> None:
         self.agent_id = agent_id
-        self._envelope = envelope(publisher, topic, agent_id)
+        self._publisher, self._topic = publisher, topic
         self._redactor = redactor
         self._agent_json = _canonical(agent_id)
         self._payloads: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._resources: dict[str, bytes] = {}
-        self._locals: dict[tuple[str, float, str], bytes] = {}
         self._sessions: dict[str, bytes] = {}
         self.begin()
         _LIVING.add(self)
 
     def begin(self) -> None:
         """Start a chain: a new instance, numbered from 0."""
-        self._lock = threading.RLock()  # a signal handler may act while its thread emits
         self.instance = new_instance()
-        self._instance_json = _canonical(self.instance)
-        self._head = (0, GENESIS_HASH.encode())
-        """The next number and the hash it follows: one reference, so that both change at once."""
+        self._instance = b',"instance":' + _canonical(self.instance)
+        self._chain = start_chain(self._publisher, self._topic, self.agent_id)
+        self._write = self._chain.write
+        self._heads: dict[tuple[str, str, str, float, str], bytes] = {}
+        self._ends: dict[tuple[str, str], bytes] = {}
+        self._ended = b'%b,"kind":"outcome","prev_hash":"' % self._instance
 
     def action(
         self,
@@ -85,31 +83,47 @@ class Emitter:
         assurance: str = "",
         parent_action_id: str = "",
     ) -> str:
-        head = b'"action_id":"%b","action_type":"%b","agent_id":%b%b' % (
-            action_id.encode(),
+        """`action_id`: characters that JSON shows as they are, as those of `uuid7`."""
+        if labels or parent_action_id or local.reasons:
+            head = self._head(action_type, assurance, local, labels, parent_action_id)
+        else:
+            # Most verdicts give no reasons, and few differ.
+            key = (action_type._value_, assurance, local.decision, local.risk, local.policy_version)
+            head = self._heads.get(key) or _keep(
+                self._heads, key, self._head(action_type, assurance, local, labels, parent_action_id)
+            )
+        return self._write(
+            _ACTION,
+            action_id,
+            b"",
+            now_s,
+            True,
+            head,
+            self._payload(payload),
+            self._resources.get(resource) or self._resource(resource),
+            self._sessions.get(session_id) or self._session(session_id),
+        )
+
+    def _head(
+        self, action_type: ActionType, assurance: str, local: Local, labels: dict[str, str], parent_action_id: str
+    ) -> bytes:
+        return b',"action_type":"%b","agent_id":%b%b%b,"kind":"action"%b,"local":%b%b,' % (
             action_type._value_.encode(),
             self._agent_json,
-            _member(b"assurance", assurance) if assurance else b"",
-        )
-        middle = b'"kind":"action"%b,"local":%b%b,%b' % (
+            _member(b"assurance", assurance),
+            self._instance,
             b',"labels":' + _canonical(labels) if labels else b"",
-            _canonical(self._shown(local)) if local.reasons else self._local(local),
-            _member(b"parent_action_id", parent_action_id) if parent_action_id else b"",
-            self._payload(payload),
+            _canonical(self._shown(local)),
+            _member(b"parent_action_id", parent_action_id),
         )
-        tail = self._resources.get(resource) or self._resource(resource)
-        return self._send(_ACTION, action_id, session_id, now_s, head, middle, tail, b"")
-
-    def _local(self, local: Local) -> bytes:
-        """A verdict without reasons: most are, and few differ."""
-        key = (local.decision, local.risk, local.policy_version)
-        return self._locals.get(key) or _keep(self._locals, key, _canonical(local))
 
     def _resource(self, resource: str) -> bytes:
-        member = b'"resource":%b,' % _canonical(self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS])
-        if len(resource) <= _KEPT_CHARS:
-            _keep(self._resources, resource, member)
-        return member
+        text = _canonical(self._redactor.text(resource)[:RESOURCE_LIMIT_CHARS])
+        member = b'","resource":%b,%b' % (text, _SEQ)
+        return _keep(self._resources, resource, member) if len(resource) <= _KEPT_CHARS else member
+
+    def _session(self, session_id: str) -> bytes:
+        return _keep(self._sessions, session_id, b',"session_id":%b,"ts":"' % _canonical(session_id))
 
     def outcome(
         self,
@@ -122,60 +136,35 @@ class Emitter:
         error: str = "",
         duration_ms: float | None = None,
     ) -> str:
-        content, cut = self._text(content) if content else ("", False)
-        head = b'"action_id":%b,"agent_id":%b%b%b%b%b' % (
-            _canonical(action_id),
-            self._agent_json,
-            _member(b"content", content),
-            b',"content_truncated":true' if cut else b"",
-            b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms))),
-            _member(b"error", self._text(error)[0]) if error else b"",
+        if content or error:
+            content, cut = self._text(content) if content else ("", False)
+            head = b',"agent_id":%b%b%b%b%b' % (
+                self._agent_json,
+                _member(b"content", content),
+                b',"content_truncated":true' if cut else b"",
+                _duration(duration_ms),
+                _member(b"error", self._text(error)[0]) if error else b"",
+            )
+        else:
+            head = b',"agent_id":%b%b' % (self._agent_json, _duration(duration_ms))
+        end = (session_id, status._value_)
+        last = self._ends.get(end) or _keep(
+            self._ends, end, b',"session_id":%b,"status":"%b","ts":"' % (_canonical(session_id), end[1].encode())
         )
-        last = b',"status":"%b"' % status._value_.encode()
-        event_id = f"{action_id}:{status._value_}"
-        return self._send(_OUTCOME, event_id, session_id, now_s, head, b'"kind":"outcome"', b"", last)
+        return self._write(
+            _OUTCOME, action_id, _SUFFIXES[status._value_], now_s, True, head, self._ended, _OUTCOME_SEQ, last
+        )
 
     def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> str:
-        head = b'"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
-        last = b',"source":"%b"' % source.encode()
-        return self._send(_CONTEXT, context_id, session_id, now_s, head, b'"kind":"context"', b"", last)
-
-    def _send(
-        self,
-        kind: str,
-        event_id: str,
-        session_id: str,
-        now_s: float,
-        head: bytes,
-        middle: bytes,
-        tail: bytes,
-        last: bytes,
-    ) -> str:
-        """Number, chain and publish: `head` ends before `instance`, `middle` before `prev_hash`, `tail` before
-        `schema_version` and with a comma, `last` before `ts`."""
-        ts = format_ts(now_s)
-        ts_bytes = ts.encode()
-        session = self._sessions.get(session_id) or _keep(self._sessions, session_id, _canonical(session_id))
-        id_bytes = event_id.encode()
-        with self._lock:
-            while True:
-                before = self._head
-                seq, previous = before
-                message, digest = self._envelope.seal(
-                    kind, id_bytes, ts_bytes,
-                    _BEGIN, head, _INSTANCE, self._instance_json, _NEXT, middle, _PREV_HASH, previous, _QUOTE, tail,
-                    _SEQ, b"%d" % seq, _SESSION, session, last, _TS, ts_bytes, _LAST_QUOTE,
-                )  # fmt: skip
-                after = (seq + 1, digest)
-                # A signal handler or a finalizer on this very thread may have emitted meanwhile: take the next number.
-                if self._head is before:
-                    self._head = after
-                    break
-            self._envelope.send(message)
-        return ts
+        head = b'{"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
+        middle = b'%b,"kind":"context","prev_hash":"' % self._instance
+        last = b',"session_id":%b,"source":"%b","ts":"' % (_canonical(session_id), source.encode())
+        return self._write(_CONTEXT, context_id, b"", now_s, False, head, middle, _OUTCOME_SEQ, last)
 
     def _payload(self, payload: dict[str, Any]) -> bytes:
-        """The redacted payload as members: JSON (a preview when it is too long), full size and digest."""
+        """The redacted payload as members: JSON (a preview when it is too long), full size and digest.
+
+        What follows them comes along: the name of the hash before."""
         if not payload:
             return _EMPTY_PAYLOAD
         small = _small(payload)
@@ -186,7 +175,12 @@ class Emitter:
         size, digest, cut = len(text), _sha256(text).hexdigest().encode(), b""
         if size > PAYLOAD_LIMIT_BYTES:
             text, cut = _canonical({"preview": text[:_PREVIEW_BYTES].decode(errors="ignore")}), _TRUNCATED
-        members = b'"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b' % (text, size, digest, cut)
+        members = b'"payload":%b,"payload_bytes":%d,"payload_sha256":"%b"%b,"prev_hash":"' % (
+            text,
+            size,
+            digest,
+            cut,
+        )
         return members if small is None else _keep(self._payloads, small, members)
 
     def _shown(self, local: Local) -> Local:
@@ -219,10 +213,12 @@ def _keep(cache: dict[Any, bytes], key: Any, value: bytes) -> bytes:
     return value
 
 
-_BEGIN, _INSTANCE, _NEXT, _PREV_HASH, _QUOTE = b"{", b',"instance":', b",", b',"prev_hash":"', b'",'
 _SEQ = b'"schema_version":%d,"seq":' % SCHEMA_VERSION
-_SESSION, _TS, _LAST_QUOTE = b',"session_id":', b',"ts":"', b'"'
-_EMPTY_PAYLOAD = b'"payload":{},"payload_bytes":2,"payload_sha256":"%b"' % _sha256(b"{}").hexdigest().encode()
+_OUTCOME_SEQ = b'",' + _SEQ
+_EMPTY_PAYLOAD = (
+    b'"payload":{},"payload_bytes":2,"payload_sha256":"%b","prev_hash":"' % _sha256(b"{}").hexdigest().encode()
+)
+_SUFFIXES = {status.value: b":" + status.value.encode() for status in OutcomeStatus}
 _TRUNCATED = b',"payload_truncated":true'
 _ACTION = "vaultak.action.v1"
 _OUTCOME = "vaultak.outcome.v1"
@@ -231,6 +227,10 @@ _CONTEXT = "vaultak.context.v1"
 
 def _member(name: bytes, value: str) -> bytes:
     return b',"%b":%b' % (name, _canonical(value)) if value else b""
+
+
+def _duration(duration_ms: float | None) -> bytes:
+    return b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms)))
 
 
 _LIVING: weakref.WeakSet[Emitter] = weakref.WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaultak import ActionType, ContextSource, OutcomeStatus, Vaultak
+from vaultak import ActionType, ContextSource, OutcomeStatus, Vaultak, chain
 from vaultak._native import core
+from vaultak.chain import CompiledChain, PlainChain
 from vaultak.emitter import PAYLOAD_LIMIT_BYTES, REASON_LIMIT_CHARS, Emitter
-from vaultak.envelope import CompiledEnvelope, PlainEnvelope, seal_in_python
 from vaultak.publish.frames import Message, encode_body
+from vaultak.publish.spool import Spool
+from vaultak.publish.tape import make_tape
 from vaultak.redact import Redactor
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import GENESIS_HASH, Action, Context, Event, Local, Outcome, chain_hash, decode_event, format_ts
@@ -68,12 +71,13 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     e = emitter(published)
     pending = ["inner-2", "inner-1"]
 
-    def interrupted(*parts: bytes) -> tuple[bytes, bytes]:
+    def interrupted(event: bytes) -> bytes:
         if pending:
             act(e, {}, pending.pop())
-        return seal_in_python(*parts)
+        return digest(event)
 
-    monkeypatch.setattr("vaultak.envelope._seal", interrupted)
+    digest = chain._digest
+    monkeypatch.setattr(chain, "_digest", interrupted)
     act(e, {}, "outer")
     act(e, {}, "later")
     events = published.events()
@@ -83,40 +87,67 @@ def test_what_a_finalizer_emits_midway_does_not_fork_the_chain(monkeypatch: pyte
     ]  # fmt: skip
 
 
-class _Bodies:
-    """A publisher that takes encoded messages, and keeps them decoded."""
+class _Spooled:
+    """A publisher whose spool is never emptied."""
 
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
+    def __init__(self, directory: Path) -> None:
+        self.tape = make_tape()
+        self._spool = Spool(directory, tape=self.tape)
 
     def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         self.emit_body(encode_body(topic, key, value, headers))
 
     def emit_body(self, body: bytes) -> None:
-        self.messages.append(msgspec.msgpack.decode(body, type=Message))
+        self._spool.append(body)
+
+    def messages(self) -> list[Message]:
+        return self._spool.peek(1_000_000)[0]
 
 
-@pytest.mark.skipif(not hasattr(core, "write"), reason="no compiled core, or a processor without SHA extensions")
-@settings(max_examples=300)
+_PARTS = st.tuples(*[st.binary(max_size=300)] * 4)
+_TIMES = st.floats(0, 253402300798.0) | st.integers(0, 2**31)
+
+
+@pytest.mark.skipif(not hasattr(core, "Chain"), reason="no compiled core, or a processor without its instructions")
+@settings(max_examples=200)
 @given(
-    st.lists(st.binary(max_size=300), max_size=30),
-    st.binary(max_size=300),
+    st.lists(
+        st.tuples(st.text(max_size=300), st.binary(max_size=20), _TIMES, st.booleans(), _PARTS), min_size=1, max_size=5
+    ),
     st.text(max_size=40),
-    st.sampled_from([0, 200, 70_000]),
+    st.sampled_from([0, 200, 70_000, 700_000]),
 )
-def test_the_compiled_core_writes_messages_as_python_does(
-    parts: list[bytes], event_id: bytes, agent_id: str, more: int
+def test_the_compiled_core_writes_what_python_writes(
+    events: list[tuple[str, bytes, float, bool, tuple[bytes, ...]]], agent_id: str, more: int
 ) -> None:
     written = []
-    for way in (PlainEnvelope, CompiledEnvelope):
-        bodies = _Bodies()
-        envelope = way(bodies, "vaultak.actions", agent_id)
-        message, digest = envelope.seal("vaultak.action.v1", event_id, b"2026", *parts, b"x" * more)
-        envelope.send(message)
-        written.append((digest, bodies.messages))
+    for way in (PlainChain, CompiledChain):
+        with tempfile.TemporaryDirectory() as directory:
+            spooled = _Spooled(Path(directory) / "spool")
+            chained = way(spooled, "vaultak.actions", agent_id)
+            times = []
+            for event_id, suffix, now_s, opens, (head, middle, tail, last) in events:
+                last += b"x" * more
+                times.append(chained.write("vaultak.x.v1", event_id, suffix, now_s, opens, head, middle, tail, last))
+            written.append((times, spooled.messages()))
     assert written[0] == written[1]
-    assert core is not None
-    assert core.seal(*parts) == seal_in_python(*parts)
+
+
+def test_events_stay_in_order_where_one_segment_ends_and_the_next_begins(tmp_path: Path) -> None:
+    """The fast way and the one that makes room take turns, on several threads, with signal-like re-entry aside."""
+    spooled = _Spooled(tmp_path / "spool")
+    e = Emitter("agent", "vaultak.actions", spooled, Redactor())
+
+    def agent() -> None:
+        for n in range(1500):
+            act(e, {"text": f"{n}" * 600}, f"/tmp/{n}")
+
+    threads = [threading.Thread(target=agent) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_chained([decode_event(message.value)[0] for message in spooled.messages()])
 
 
 @settings(max_examples=200)
@@ -241,7 +272,7 @@ def test_a_forked_child_begins_a_chain_of_its_own(tmp_path: Path) -> None:
         done = threading.Event()
 
         def hold_locks() -> None:
-            with m._agent._lock, m._agent.emitter._lock, vt._lock, m._agent.trail._lock, published._lock:
+            with m._agent._lock, m._agent.emitter._chain._lock, vt._lock, m._agent.trail._lock, published._lock:
                 busy.set()
                 done.wait(10)
 
@@ -263,9 +294,9 @@ def test_a_forked_child_begins_a_chain_of_its_own(tmp_path: Path) -> None:
     chains = defaultdict(list)
     for event in (*published.events(), child):
         chains[event.instance].append(event)
-    assert sorted(len(chain) for chain in chains.values()) == [1, 2]
-    for chain in chains.values():
-        assert_chained(chain)
+    assert sorted(len(events) for events in chains.values()) == [1, 2]
+    for chained in chains.values():
+        assert_chained(chained)
 
 
 def test_an_event_that_cannot_be_written_is_counted_and_the_verdict_stands() -> None:

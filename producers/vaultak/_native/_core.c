@@ -1,4 +1,4 @@
-/* The compiled core: the audit hook's filter, canonical names of files, and the hash of events.
+/* The compiled core: the audit hook's filter, canonical names of files, and the writing of events.
  *
  * It decides nothing. What it does is done by `vaultak.intercept.hook` and `vaultak.intercept.paths` in Python too,
  * with the same results, where there is no compiler. Two differences are its reason: an event that nobody wants costs
@@ -13,7 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sha256.h"
+#include "crc32.h"
+#ifdef VAULTAK_SHA256
+#include "chain.h"
+#endif
 
 /* -- which events are wanted: open addressing over their names ------------------------------------------------- */
 
@@ -252,116 +255,6 @@ static PyObject *kernel_name(PyObject *module, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
-/* -- writing events -------------------------------------------------------------------------------------------- */
-
-#ifdef VAULTAK_SHA256
-static const char HASH[] = ",\"hash\":\"";
-#define DIGEST 64
-
-/* Where bytes are written. Measured first, then written into a buffer of that size. */
-static char *put(char *at, const char *bytes, size_t size) {
-    memcpy(at, bytes, size);
-    return at + size;
-}
-
-static char *put_bytes(char *at, PyObject *bytes) {
-    return put(at, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
-}
-
-/* MessagePack's header of a `bin` of some size; at most 5 bytes. */
-static char *put_bin(char *at, size_t size) {
-    if (size < 0x100) {
-        *at++ = (char)0xc4;
-    } else if (size < 0x10000) {
-        *at++ = (char)0xc5;
-        *at++ = (char)(size >> 8);
-    } else {
-        *at++ = (char)0xc6;
-        for (int shift = 24; shift >= 8; shift -= 8) *at++ = (char)(size >> shift);
-    }
-    *at++ = (char)size;
-    return at;
-}
-
-static int all_bytes(PyObject *const *parts, Py_ssize_t count) {
-    for (Py_ssize_t i = 0; i < count; i++)
-        if (!PyBytes_CheckExact(parts[i])) {
-            PyErr_SetString(PyExc_TypeError, "bytes wanted");
-            return 0;
-        }
-    return 1;
-}
-
-static size_t size_of(PyObject *const *parts, Py_ssize_t count) {
-    size_t size = 0;
-    for (Py_ssize_t i = 0; i < count; i++) size += (size_t)PyBytes_GET_SIZE(parts[i]);
-    return size;
-}
-
-/* Parts, a closing brace, and the hash of both put in before the brace. `room` for all of it is there. */
-static char *put_sealed(char *at, PyObject *const *parts, Py_ssize_t count, char digest[DIGEST]) {
-    char *start = at;
-    for (Py_ssize_t i = 0; i < count; i++) at = put_bytes(at, parts[i]);
-    *at = '}';
-    sha256_hex((const uint8_t *)start, (size_t)(at + 1 - start), digest);
-    at = put(at, HASH, sizeof HASH - 1);
-    at = put(at, digest, DIGEST);
-    return put(at, "\"}", 2);
-}
-
-#define SEALING (sizeof HASH - 1 + DIGEST + 2)
-
-/* seal(*parts): the parts joined are an event without its last brace; with it, it is what the hash covers. */
-static PyObject *seal(PyObject *module, PyObject *const *parts, Py_ssize_t count) {
-    if (!all_bytes(parts, count)) return NULL;
-    PyObject *event = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(size_of(parts, count) + SEALING));
-    PyObject *digest = PyBytes_FromStringAndSize(NULL, DIGEST);
-    PyObject *sealed = NULL;
-    if (event != NULL && digest != NULL) {
-        put_sealed(PyBytes_AS_STRING(event), parts, count, PyBytes_AS_STRING(digest));
-        sealed = PyTuple_Pack(2, event, digest);
-    }
-    Py_XDECREF(event);
-    Py_XDECREF(digest);
-    return sealed;
-}
-
-/* write(before, names, event_id, ts, *parts): a message as `vaultak.publish.frames.encode_body` makes it, and the
- * event's hash. `before` is all ahead of the value, `names` the encoded headers around the id and the time: what comes
- * ahead of the id, between the two, and behind. */
-static PyObject *write_message(PyObject *module, PyObject *const *args, Py_ssize_t count) {
-    if (count < 5 || !PyTuple_CheckExact(args[1]) || PyTuple_GET_SIZE(args[1]) != 3) {
-        PyErr_SetString(PyExc_TypeError, "write(before, names: tuple of 3, event_id, ts, *parts)");
-        return NULL;
-    }
-    PyObject *before = args[0], *id = args[2], *ts = args[3];
-    PyObject **names = &PyTuple_GET_ITEM(args[1], 0);
-    PyObject *const *parts = args + 4;
-    if (!all_bytes(&before, 1) || !all_bytes(names, 3) || !all_bytes(args + 2, count - 2)) return NULL;
-    size_t event_size = size_of(parts, count - 4) + SEALING;
-    size_t id_size = (size_t)PyBytes_GET_SIZE(id), ts_size = (size_t)PyBytes_GET_SIZE(ts);
-    size_t room = size_of(&before, 1) + size_of(names, 3) + event_size + id_size + ts_size + 15;
-    PyObject *message = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)room);
-    PyObject *digest = PyBytes_FromStringAndSize(NULL, DIGEST);
-    if (message == NULL || digest == NULL) goto failed;
-    char *start = PyBytes_AS_STRING(message);
-    char *at = put_bin(put_bytes(start, before), event_size);
-    at = put_sealed(at, parts, count - 4, PyBytes_AS_STRING(digest));
-    at = put_bytes(put_bin(put_bytes(at, names[0]), id_size), id);
-    at = put_bytes(put_bin(put_bytes(at, names[1]), ts_size), ts);
-    at = put_bytes(at, names[2]);
-    if (_PyBytes_Resize(&message, at - start) < 0) goto failed;
-    PyObject *written = PyTuple_Pack(2, message, digest);
-    Py_DECREF(message);
-    Py_DECREF(digest);
-    return written;
-failed:
-    Py_XDECREF(message);
-    Py_XDECREF(digest);
-    return NULL;
-}
-#endif
-
 static PyMethodDef METHODS[] = {
     {"install", install, METH_VARARGS,
      "install(events, variable, unset, current, known, foreign, library, importer, wrapper, actor, react): add the hook, once"},
@@ -370,23 +263,15 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-#ifdef VAULTAK_SHA256
-static PyMethodDef WRITING[] = {
-    {"seal", (PyCFunction)(void (*)(void))seal, METH_FASTCALL,
-     "seal(*parts): the event that the parts make, with its hash, and the hash (hex)"},
-    {"write", (PyCFunction)(void (*)(void))write_message, METH_FASTCALL,
-     "write(before, names, event_id, ts, *parts): the message around the event that the parts make, and its hash"},
-    {NULL, NULL, 0, NULL},
-};
-#endif
-
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "vaultak._native._core", NULL, -1, METHODS, NULL, NULL, NULL, NULL};
 
-/* Without instructions for it, hashing here would be slower than OpenSSL: `seal` and `write` are missing then. */
+/* Without instructions for hashing, doing it here would be slower than OpenSSL: `Tape` and `Chain` are missing then. */
 PyMODINIT_FUNC PyInit__core(void) {
     PyObject *module = PyModule_Create(&MODULE);
 #ifdef VAULTAK_SHA256
-    if (module != NULL && sha256_available() && PyModule_AddFunctions(module, WRITING) < 0) Py_CLEAR(module);
+    if (module == NULL || !sha256_available() || !crc32_available()) return module;
+    crc32_prepare();
+    if (PyModule_AddType(module, &TapeType) < 0 || PyModule_AddType(module, &ChainType) < 0) Py_CLEAR(module);
 #endif
     return module;
 }

@@ -8,10 +8,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from vaultak.chain import Publishes
 from vaultak.config import Settings
 from vaultak.control.hub import Hub, hub_for
 from vaultak.control.signatures import TrustStore
-from vaultak.envelope import Publishes
 from vaultak.wire import (
     Ack,
     AckResult,

@@ -51,7 +51,8 @@ class Delivery:
         self.last_error = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Event | None = None
-        self._idle = False
+        self.idle = False
+        """Asleep: whoever queues something calls `wake`."""
         self._stopping = False
         self._complained_at = -COMPLAIN_EVERY_S
         self._thread = threading.Thread(target=self._main, name="vaultak-publisher", daemon=True)
@@ -61,8 +62,8 @@ class Delivery:
 
     def wake(self) -> None:
         """There is work. Costs a flag's look unless the thread sleeps."""
-        if self._idle and self._loop is not None and self._work is not None:
-            self._idle = False
+        if self.idle and self._loop is not None and self._work is not None:
+            self.idle = False
             try:
                 self._loop.call_soon_threadsafe(self._work.set)
             except RuntimeError:
@@ -70,7 +71,7 @@ class Delivery:
 
     def stop(self, timeout_s: float = 3.0) -> None:
         self._stopping = True
-        self._idle = True
+        self.idle = True
         self.wake()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
@@ -265,16 +266,16 @@ class Delivery:
         """Sleep until woken, or a second: a wake-up that got lost costs no more than that."""
         assert self._work is not None
         self._work.clear()
-        self._idle = True
+        self.idle = True
         if self._queue.pending_bytes or self.overflow.pending_bytes or self._stopping:
-            self._idle = False
+            self.idle = False
             return
         try:
             await asyncio.wait_for(self._work.wait(), IDLE_S)
         except TimeoutError:
             pass
         finally:
-            self._idle = False
+            self.idle = False
 
     async def _rest(self, delay_s: float) -> None:
         """Back off with jitter; a stop cuts it short."""

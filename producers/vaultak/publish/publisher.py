@@ -18,6 +18,7 @@ from vaultak.publish.delivery import Delivery
 from vaultak.publish.frames import MAX_BODY_BYTES, encode_body
 from vaultak.publish.queues import MemoryQueue, Queue
 from vaultak.publish.spool import DEFAULT_LIMIT_BYTES, Spool, SpoolFullError
+from vaultak.publish.tape import make_tape
 
 log = logging.getLogger("vaultak.publish")
 
@@ -62,6 +63,8 @@ class Publisher:
         self._settings = settings
         self._limit_bytes = limit_bytes
         self.exit_flush_s = EXIT_FLUSH_S
+        self.tape = make_tape()
+        """Where a chain may write by itself while there is room; `emit_body` makes room."""
         self._begin()
         _LIVING.add(self)
 
@@ -69,6 +72,7 @@ class Publisher:
         self._lock = threading.RLock()
         self._queue: Queue | None = None
         self._delivery: Delivery | None = None
+        self._direct_before = self.tape.direct
         self._emitted = self._dropped_full = self._dropped_too_large = 0
         self._complained_at = 0.0
         self._closed = False
@@ -103,7 +107,7 @@ class Publisher:
         """The queue, the thread that empties it, and the promise to flush at exit."""
         directory = self._settings.spool_dir / f"{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            queue: Queue = Spool(directory, limit_bytes=self._limit_bytes)
+            queue: Queue = Spool(directory, limit_bytes=self._limit_bytes, tape=self.tape)
         except OSError as e:
             log.warning(
                 "cannot spool to %s (%s): events wait in memory and are lost if this process dies", directory, e
@@ -111,6 +115,7 @@ class Publisher:
             queue = MemoryQueue()
         self._queue = queue
         self._delivery = Delivery(self._settings, queue, self._lock)
+        self.tape.reader = self._delivery
         self._delivery.start()
         atexit.register(self._close_at_exit)
         return queue
@@ -138,7 +143,7 @@ class Publisher:
         delivery, queue = self._delivery, self._queue
         with self._lock:
             return PublisherStats(
-                emitted=self._emitted,
+                emitted=self._emitted + self.tape.direct - self._direct_before,
                 delivered=delivery.delivered if delivery else 0,
                 adopted=delivery.adopted if delivery else 0,
                 dropped_full=self._dropped_full,
@@ -178,7 +183,7 @@ class Publisher:
         self._delivery.stop()
         with self._lock:
             self._queue.close()
-            self._queue = self._delivery = None
+            self._queue = self._delivery = self.tape.reader = None
             self._closed = False
 
     def _close_at_exit(self) -> None:
@@ -187,6 +192,8 @@ class Publisher:
     def after_fork_in_child(self) -> None:
         """Leave the parent's queue to the parent; the child opens its own when it first emits."""
         queue, delivery = self._queue, self._delivery
+        self.tape.release()
+        self.tape.reader = None
         self._begin()
         if delivery is not None:
             with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 
 from vaultak.publish.frames import HEADER, MAX_BODY_BYTES, Damage, Message, marker_of, read_frames
+from vaultak.publish.tape import Tape, make_tape
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024
@@ -36,10 +37,12 @@ class SpoolFullError(Exception):
 class Spool:
     """One directory's queue. Raises `OSError` when the disk does not take it. Not thread-safe."""
 
-    def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+    def __init__(self, directory: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, tape: Tape | None = None) -> None:
+        """`tape`: what writes; somebody else may write there too, as long as there is room in the segment."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory = directory
         self._marker = marker_of(directory.name)
+        self._tape = make_tape() if tape is None else tape
         self._max_segments = max(2, limit_bytes // SEGMENT_BYTES)
         self._lock_fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -57,7 +60,7 @@ class Spool:
         if numbers and numbers[-1] - numbers[0] >= len(numbers):
             raise ValueError(f"segments are missing in `{self.directory}`")
         self._first, self._last = (numbers[0], numbers[-1]) if numbers else (0, 0)
-        self._write_offset = self._end_of(self._last) if numbers else 0
+        end = self._end_of(self._last) if numbers else 0
         self.corrupt = self.corrupt_bytes = 0
         """Stretches of damage that were passed over, frames that did not decode among them, and their size."""
         self._counted = (0, 0)
@@ -66,7 +69,10 @@ class Spool:
         known = known and self._first <= number <= self._last and offset <= SEGMENT_BYTES
         self.read_segment, self.read_offset = (int(number), int(offset)) if known else (self._first, 0)
         if self.read_segment == self._last:
-            self._write_offset = max(self._write_offset, self.read_offset)
+            end = max(end, self.read_offset)
+        self._bound = bool(numbers)
+        if self._bound:
+            self._tape.bind(self._segment(self._last), end, self._marker)
 
     def _end_of(self, number: int) -> int:
         """Where to go on writing. Behind damage nothing is overwritten: there a new segment begins."""
@@ -86,33 +92,33 @@ class Spool:
 
     def append(self, body: bytes) -> None:
         """Take one encoded message. Raises `SpoolFullError`, or `OSError` when the disk is full."""
-        start, size = self._write_offset, len(body)
-        if start + size + HEADER.size > SEGMENT_BYTES:
-            if self._last - self._first + 1 >= self._max_segments:
-                raise SpoolFullError
-            self._segment(self._last + 1)
-            self._last += 1
-            start = 0
-        segment = self._segments.get(self._last) or self._segment(self._last)
-        # The header last: a reader, or the next process, sees a frame only when all of it is there.
-        begin = start + HEADER.size
-        segment[begin : begin + size] = body
-        HEADER.pack_into(segment, start, self._marker, size, zlib.crc32(body))
-        self._write_offset = begin + size
+        if self._tape.append(body):
+            return
+        following = self._last + self._bound
+        if following - self._first >= self._max_segments:
+            raise SpoolFullError
+        self._tape.bind(self._segment(following), 0, self._marker)
+        self._last, self._bound = following, True
+        if not self._tape.append(body):
+            raise ValueError(f"a message of {len(body)} bytes is too large")
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     @property
+    def _end(self) -> int:
+        return self._tape.offset if self._bound else 0
+
+    @property
     def pending_bytes(self) -> int:
         """What has not been delivered yet, in bytes (whole segments in between count whole)."""
-        return (self._last - self.read_segment) * SEGMENT_BYTES + self._write_offset - self.read_offset
+        return (self._last - self.read_segment) * SEGMENT_BYTES + self._end - self.read_offset
 
     def peek(self, limit: int) -> tuple[list[Message], tuple[int, int]]:
         """Up to `limit` undelivered messages in order, and the position behind them."""
         messages: list[Message] = []
         number, offset = self.read_segment, self.read_offset
         while len(messages) < limit and number <= self._last:
-            end = self._write_offset if number == self._last else SEGMENT_BYTES
+            end = self._end if number == self._last else SEGMENT_BYTES
             for found, behind in read_frames(self._segment(number), self._marker, offset, end):
                 offset = behind
                 if isinstance(found, Message):
@@ -157,6 +163,7 @@ class Spool:
 
     def abandon(self) -> None:
         """Let go without a trace on disk: what a forked child does with its parent's."""
+        self._tape.release()
         os.close(self._lock_fd)
         self._segments.clear()
 
