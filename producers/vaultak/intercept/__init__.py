@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from vaultak.governor import current
 from vaultak.intercept import (
     children,
     code,
@@ -21,6 +22,7 @@ from vaultak.intercept import (
     freezing,
     hook,
     http_client,
+    importing,
     interpreters,
     mail,
     names,
@@ -81,6 +83,8 @@ def install() -> None:
     """
     global _installed
     with _lock:
+        if current() is None:
+            importing.note_loaded()
         if _installed:
             return
         origins.learn_sdk()

@@ -8,11 +8,12 @@ for what could disarm the monitor: `gc.get_objects`, `sys.settrace`, further aud
 
 from __future__ import annotations
 
+import dis
 import os
 from types import CodeType, FrameType
 from typing import Any
 
-from vaultak.intercept import paths
+from vaultak.intercept import importing, paths
 from vaultak.intercept.calls import here, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
@@ -27,7 +28,7 @@ _GENERATORS = frozenset(
     {
         "collections", "dataclasses", "typing", "enum", "ast", "inspect", "functools", "annotationlib", "pkgutil",
         "typing_extensions", "attr._make", "namedtuple", "_pytest.assertion.rewrite", "wrapt.decorators", "decorator",
-        "pydantic._internal._typing_extra", "pydantic._internal._namespace_utils", "numpy.ma.core", "site",
+        "pydantic._internal._typing_extra", "pydantic._internal._namespace_utils", "numpy.ma.core",
     }
 )  # fmt: skip
 """Modules whose compiling and executing is part of defining classes and functions, never a program's own text."""
@@ -45,11 +46,39 @@ def _module_name(frame: FrameType | None) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _generates(frame: FrameType | None) -> bool:
+_EVALUATORS = frozenset({"typing", "inspect", "annotationlib", "typing_extensions"})
+"""Those that evaluate text they are given: annotations."""
+_EXECUTING = frozenset({"exec", "eval"})
+
+
+def _generates(code: CodeType, frame: FrameType | None) -> bool:
+    """Whether a library makes a class or a function, by what it offers for that: not by its inner parts."""
+    if frame is None or origins.of(frame.f_code) not in (Origin.STDLIB, Origin.LIBRARY):
+        return False
+    module = _module_name(frame)
+    if module == "site":
+        return origins.behind_stdlib(frame) is not Origin.FOREIGN
+    if module not in _GENERATORS or _EXECUTING.isdisjoint(frame.f_code.co_names):
+        return False
+    entrance = frame
+    while entrance.f_back is not None and _module_name(entrance.f_back) == module:
+        entrance = entrance.f_back
+    asked_by = entrance.f_back
+    if (
+        entrance.f_code.co_name.startswith("_")
+        and (asked_by is None or origins.of(asked_by.f_code) is Origin.FOREIGN)
+        and not entrance.f_code.co_name.startswith("__")
+    ):
+        return False
+    return module not in _EVALUATORS or not _calls(code)
+
+
+def _calls(code: CodeType) -> bool:
+    """Whether evaluating an annotation calls anything, or reaches into what is not public."""
     return (
-        frame is not None
-        and origins.of(frame.f_code) in (Origin.STDLIB, Origin.LIBRARY)
-        and _module_name(frame) in _GENERATORS
+        any(name.startswith("_") for name in code.co_names)
+        or any(i.opname.startswith(("CALL", "PRECALL")) for i in dis.get_instructions(code))
+        or any(isinstance(constant, CodeType) for constant in code.co_consts)
     )
 
 
@@ -67,15 +96,17 @@ def _compiled(o: Occurrence) -> Effects:
 
 
 def _executed(o: Occurrence) -> Effects:
-    code = o.args[0]
+    code, frame = o.args[0], o.frame
     if not isinstance(code, CodeType):
         return NONE
-    if o.frame is not None and origins.of(o.frame.f_code) is Origin.IMPORTER:
-        return _imported(code, o.frame)
-    if _generates(o.frame) or origins.loads_library(o.frame):
+    if frame is not None and origins.of(frame.f_code) is Origin.IMPORTER:
+        return _imported(code, frame)
+    if _generates(code, frame) or origins.loads_library(frame):
         return NONE
+    if not origins.names(frame, _EXECUTING) or origins.behind_stdlib(frame) is Origin.FOREIGN:
+        origins.distrust(code)
     payload: dict[str, Any] = {"op": "exec", "names": list(code.co_names[:64])}
-    source = _source_of(code, o.frame)
+    source = _source_of(code, frame)
     if source:
         payload["source"] = source[:MAX_SOURCE_CHARS]
     file = code.co_filename
@@ -95,15 +126,17 @@ def _source_of(code: CodeType, frame: FrameType | None) -> str:
 
 
 def _imported(code: CodeType, frame: FrameType) -> Effects:
-    """A module's body about to be run by the import system."""
-    file = code.co_filename
-    if file.startswith(_INSTALLED) or os.path.realpath(file).startswith(LIBRARY_ROOTS):
+    """A module's body about to be run by the import system, or by somebody through one of its functions."""
+    executes = frame.f_code.co_name == "exec_module"
+    loader = frame.f_locals.get("self") if executes else None
+    if executes and (importing.is_frozen(frame) or importing.is_installed(loader)):
         return NONE
-    loader = frame.f_back if frame.f_code.co_name == "_call_with_frames_removed" else frame
-    module = loader.f_locals.get("module") if loader is not None else None
-    name = getattr(module, "__name__", None)
-    resource = f"module:{name}" if isinstance(name, str) else f"code:{paths.printable(file)}"
-    return _code(resource, {"op": "import", "file": paths.printable(os.path.realpath(file))})
+    origins.distrust(code)
+    file = os.path.realpath(importing.file_of(loader) or code.co_filename)
+    importing.note(file)
+    name = getattr(frame.f_locals.get("module"), "__name__", None)
+    resource = f"module:{name}" if isinstance(name, str) else f"code:{paths.printable(code.co_filename)}"
+    return _code(resource, {"op": "import", "file": paths.printable(file)})
 
 
 def _extension(o: Occurrence) -> Effects:
@@ -137,32 +170,47 @@ def _symbol(o: Occurrence) -> Effects:
 
 def _memory(o: Occurrence) -> Effects:
     """Calling an address, or reading and writing memory at one."""
-    if origins.behind_stdlib(o.frame) is not Origin.FOREIGN or origins.loads_library(o.frame):
+    if origins.names(o.frame, _MEMORY) and origins.behind_stdlib(o.frame) is not Origin.FOREIGN:
+        return NONE
+    if origins.loads_library(o.frame):
         return NONE
     return _code("native:memory", {"op": o.event})
 
 
 def _disarming(o: Occurrence) -> Effects:
     """Events that ordinary programs do not raise, but one that looks for the monitor's inside does."""
-    if origins.behind_stdlib(o.frame) is not Origin.FOREIGN or origins.loads_library(o.frame):
+    asked_by_name = origins.names(o.frame, frozenset((o.event.rpartition(".")[2],)))
+    if asked_by_name and origins.behind_stdlib(o.frame) is not Origin.FOREIGN:
+        return NONE
+    if origins.loads_library(o.frame):
         return NONE
     return _code(f"code:{o.event}", {"op": o.event})
 
 
 def _forged(o: Occurrence) -> Effects:
-    if o.frame is None or origins.of(o.frame.f_code) is not Origin.FOREIGN:
+    if o.frame is None or origins.names(o.frame, _FORGING) or origins.loads_library(o.frame):
         return NONE
     return _code(f"code:{o.event}", {"op": o.event, "file": str(o.args[1])[:500], "name": str(o.args[2])[:200]})
 
 
 def _constructed(o: Occurrence) -> Effects:
     """A function made from a code object, without `def` and without `exec`."""
-    if o.frame is None or origins.of(o.frame.f_code) is not Origin.FOREIGN:
+    if o.frame is None or origins.names(o.frame, _CONSTRUCTING) or origins.loads_library(o.frame):
         return NONE
     code = o.args[0]
+    if isinstance(code, CodeType):
+        origins.distrust(code)
     names = list(code.co_names[:64]) if isinstance(code, CodeType) else []
     return _code(f"code:{o.event}", {"op": o.event, "names": names})
 
+
+_MEMORY = frozenset({
+    "string_at", "wstring_at", "memoryview_at", "from_address", "from_buffer", "cast", "call_function",
+    "call_cdeclfunction", "CFUNCTYPE", "PYFUNCTYPE", "contents",
+})  # fmt: skip
+_FORGING = frozenset({"CodeType", "replace", "__replace__"})
+_CONSTRUCTING = frozenset({"FunctionType", "function"})
+"""How a library's code names what it does itself."""
 
 CLASSIFIERS: dict[str, Classifier] = {
     "compile": _compiled,

@@ -10,11 +10,10 @@ limit on a single file is passed over; the removal of the root itself is not cou
 from __future__ import annotations
 
 import os
-import sys
 from types import FrameType
 from typing import Any
 
-from vaultak.intercept import held, paths
+from vaultak.intercept import held, importing, paths
 from vaultak.intercept.calls import Call, covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import Journal, keep_content
@@ -25,7 +24,6 @@ from vaultak.wire import ActionType
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _WRITE_LETTERS = frozenset("wax+")
 _PATH_ONLY = getattr(os, "O_PATH", 0)
-_SOURCES = (".py", ".pyc", ".pyi", ".so", ".pth")
 _PUBLIC = ("/usr/share/zoneinfo/", "/etc/localtime", "/etc/mime.types", "/usr/share/mime/")
 """System data that the standard library reads on its own behalf."""
 
@@ -38,6 +36,8 @@ def _opened(o: Occurrence) -> Effects:
     name, mode, flags = o.args
     writes = bool(flags & _WRITES) or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode))
     if isinstance(name, int):
+        if importing.caches(o.frame, paths.of_descriptor(name) or ""):
+            return NONE
         return held.through(name, "open", writes=writes)
     if flags & _PATH_ONLY == _PATH_ONLY != 0:
         return NONE
@@ -45,8 +45,11 @@ def _opened(o: Occurrence) -> Effects:
     if call is not None and call.name == "open" and call.argument(7, "opener") is not None:
         return NONE  # the opener opens, and is seen doing it
     origin = Origin.FOREIGN if frame is None else origins.of(frame.f_code)
-    if origin is Origin.IMPORTER and frame is not None and _imports(paths.text(name), frame):
-        return NONE
+    if origin is Origin.IMPORTER and frame is not None:
+        if importing.caches(frame, paths.text(name)) if writes else importing.reads(frame):
+            return NONE
+        frame = importing.user(frame)
+        origin = Origin.FOREIGN if frame is None else origins.of(frame.f_code)
     path = paths.resolve(name, dir_fd=_directory(call), follow=not flags & os.O_NOFOLLOW)
     if path is None or path in held.INERT:
         return NONE
@@ -76,28 +79,13 @@ def _directory(call: Call | None) -> int:
     return fd if isinstance(fd, int) else -1
 
 
-def _imports(path: str, frame: FrameType) -> bool:
-    """Whether the import system loads code here, or caches it; the code is judged when it is about to run.
-
-    `loader.get_data("/any/file")` called by an agent is none of that: it reads a file.
-    """
-    if path.startswith(LIBRARY_ROOTS):
-        return True
-    caller = frame.f_back
-    return (
-        (path.endswith(_SOURCES) or _caches_code(frame, path))
-        and caller is not None
-        and origins.of(caller.f_code) is Origin.IMPORTER
-    )
-
-
 def is_upkeep(path: str, frame: FrameType | None, origin: Origin) -> bool:
     """Reads that libraries do on their own behalf: their installed files, source lines for a traceback, time zones."""
     if path.startswith(_PUBLIC):
         return frame is None or origin is not Origin.FOREIGN
     if path.startswith(LIBRARY_ROOTS):
         return origins.behind_stdlib(frame) is not Origin.FOREIGN or _reads_source_lines(frame)
-    return origin is Origin.STDLIB and _reads_source_lines(frame) and path in _loaded_files()
+    return origin is Origin.STDLIB and _reads_source_lines(frame) and importing.is_loaded(path)
 
 
 def _reads_source_lines(frame: FrameType | None) -> bool:
@@ -108,15 +96,9 @@ def _reads_source_lines(frame: FrameType | None) -> bool:
     return False
 
 
-def _loaded_files() -> set[str]:
-    """Source files whose code is in this process already."""
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return {os.path.realpath(file) for file in files if isinstance(file, str)}
-
-
 def _removed(o: Occurrence) -> Effects:
     path = paths.resolve(o.args[0], dir_fd=o.args[1], follow=False)
-    if path is None or _caches_code(o.frame, path):
+    if path is None or importing.caches(o.frame, path):
         return NONE
     return (_effect(ActionType.FILE_DELETE, path, {"op": o.event}, lambda undo, i: undo.before_delete(i, path)),)
 
@@ -147,7 +129,7 @@ def _renamed(o: Occurrence) -> Effects:
     source, target, source_fd, target_fd = o.args
     old = paths.resolve(source, dir_fd=source_fd, follow=False)
     new = paths.resolve(target, dir_fd=target_fd, follow=False)
-    if old is None or new is None or _caches_code(o.frame, new):
+    if old is None or new is None or importing.caches(o.frame, new):
         return NONE
     shown_old, shown_new = paths.printable(old), paths.printable(new)
     return (
@@ -159,13 +141,6 @@ def _renamed(o: Occurrence) -> Effects:
             lambda undo, i: undo.before_rename(i, old, new),
         ),
     )
-
-
-def _caches_code(frame: FrameType | None, path: str) -> bool:
-    """Whether the import system keeps compiled code there."""
-    if frame is None or origins.of(frame.f_code) is not Origin.IMPORTER:
-        return False
-    return "__pycache__" in path or (sys.pycache_prefix is not None and path.startswith(sys.pycache_prefix + os.sep))
 
 
 def _linked(o: Occurrence) -> Effects:
@@ -193,7 +168,7 @@ def _symlinked(o: Occurrence) -> Effects:
 
 def _made_directory(o: Occurrence) -> Effects:
     path = paths.resolve(o.args[0], dir_fd=o.args[2], follow=False)
-    if path is None or _caches_code(o.frame, path):
+    if path is None or importing.caches(o.frame, path):
         return NONE
     return (_effect(ActionType.FILE_WRITE, path, {"op": o.event}, lambda undo, i: undo.before_mkdir(i, path)),)
 

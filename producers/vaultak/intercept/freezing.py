@@ -7,9 +7,10 @@ is in `docs/limits.md`. Replacing the code of a function in place raises an even
 from __future__ import annotations
 
 import sys
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
+from vaultak.intercept.trust import Origin, origins
 from vaultak.wire import ActionType
 
 _PACKAGE = "vaultak"
@@ -36,6 +37,8 @@ def freeze(prefix: str) -> None:
 def _replaced(o: Occurrence) -> Effects:
     """`f.__code__ = ...` and the like, on a function of the SDK."""
     owner, name = o.args[:2]
+    if isinstance(o.args[-1], CodeType) and (o.frame is None or origins.of(o.frame.f_code) is not Origin.LIBRARY):
+        origins.distrust(o.args[-1])
     if not isinstance(owner, FunctionType) or not owner.__module__.startswith(_PACKAGE):
         return NONE
     resource = f"code:{owner.__module__}.{owner.__qualname__}"

@@ -14,7 +14,8 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -61,6 +62,7 @@ SITE_ROOTS = tuple(
     )
 )
 LIBRARY_ROOTS = (*STDLIB_ROOTS, *SITE_ROOTS, *SDK_ROOTS)
+_TRUSTED = (*LIBRARY_ROOTS, "<frozen ")
 
 
 def _functions(module: ModuleType) -> Iterator[CodeType]:
@@ -74,9 +76,15 @@ def _functions(module: ModuleType) -> Iterator[CodeType]:
 
 def _nested(code: CodeType) -> Iterator[CodeType]:
     yield code
-    for constant in code.co_consts:
+    yield from _among(code.co_consts)
+
+
+def _among(constants: Iterable[object]) -> Iterator[CodeType]:
+    for constant in constants:
         if isinstance(constant, CodeType):
             yield from _nested(constant)
+        elif isinstance(constant, tuple | frozenset):
+            yield from _among(constant)
 
 
 class Origins:
@@ -86,7 +94,10 @@ class Origins:
         self._importers: dict[int, CodeType] = {}
         for module in (importlib._bootstrap, importlib._bootstrap_external):
             self._importers |= {id(code): code for code in _functions(module)}
-        self._transparent: dict[int, CodeType] = {}
+        calls: CodeType = vars(importlib._bootstrap)["_call_with_frames_removed"].__code__
+        self._transparent: dict[int, CodeType] = {id(calls): calls}
+        self._distrusted: weakref.WeakValueDictionary[int, CodeType] = weakref.WeakValueDictionary()
+        self._real = {id(c): c for name in _CARRIERS if name in sys.modules for c in _functions(sys.modules[name])}
         self._exempt: dict[int, CodeType] = {}
         self.known: dict[int, tuple[CodeType, Origin]] = {}
         """By identity; the code object is kept, so that its identity stays its own. Never replaced, only emptied."""
@@ -108,6 +119,16 @@ class Origins:
         """Events raised directly by these functions are the SDK's own."""
         self._exempt |= {id(f.__code__): f.__code__ for f in functions}
         self.known.clear()
+
+    def distrust(self, code: CodeType) -> None:
+        """Code that the import system did not bring is foreign, and all inside it, whatever file name it bears.
+
+        Not so the SDK's, and the real functions of the file helpers it calls.
+        """
+        for inner in _nested(code):
+            if inner.co_filename.startswith(_TRUSTED) and inner not in self._sdk_codes and id(inner) not in self._real:
+                self._distrusted[id(inner)] = inner
+                self.known[id(inner)] = (inner, Origin.FOREIGN)
 
     def actor(self, frame: FrameType | None) -> tuple[FrameType | None, bool]:
         """The frame that an event belongs to, and whether the SDK itself acts there."""
@@ -135,6 +156,8 @@ class Origins:
         return origin
 
     def _find(self, code: CodeType) -> Origin:
+        if self._distrusted.get(id(code)) is code:
+            return Origin.FOREIGN
         if id(code) in self._transparent:
             return Origin.WRAPPER
         if id(code) in self._exempt:
@@ -159,6 +182,21 @@ class Origins:
             frame = frame.f_back
         return False
 
+    def names(self, frame: FrameType | None, words: frozenset[str]) -> bool:
+        """Whether an installed library's own code asks for something by its name.
+
+        A library's function that calls whatever it is given does not.
+        """
+        while frame is not None:
+            origin = self.of(frame.f_code)
+            if origin is Origin.STDLIB or origin is Origin.LIBRARY:
+                if not words.isdisjoint(frame.f_code.co_names):
+                    return True
+            elif origin is not Origin.WRAPPER:
+                return False
+            frame = frame.f_back
+        return False
+
     def behind_stdlib(self, frame: FrameType | None) -> Origin:
         """The origin of the first caller that is not the standard library."""
         while frame is not None:
@@ -170,12 +208,16 @@ class Origins:
 
     def loads_library(self, frame: FrameType | None) -> bool:
         """Whether the import system is running the body of an installed library, with only libraries in between."""
+        body = False
         while frame is not None:
             origin = self.of(frame.f_code)
             if origin is Origin.IMPORTER:
-                return True
+                # A module's body, or a compiled module: anybody may call the importer's functions with others.
+                return body or frame.f_code.co_name in ("create_module", "exec_module")
             if origin is Origin.FOREIGN:
                 return False
+            if origin is not Origin.WRAPPER:
+                body = frame.f_code.co_name == "<module>"
             frame = frame.f_back
         return False
 
