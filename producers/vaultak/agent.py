@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultak import governor
+from vaultak._native import new_id
 from vaultak.audit import AuditTrail
 from vaultak.emitter import Emitter
 from vaultak.ending import end, uncancel
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
+from vaultak.repeat import Fixed, Repeat
 from vaultak.turning import WaitCancelledError
 from vaultak.waiting import WaitingRoom
 from vaultak.wire import (
@@ -35,7 +37,6 @@ from vaultak.wire import (
     OutcomeStatus,
     StateRecord,
     format_ts,
-    uuid7,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vaultak")
 
+_RUNNING = AgentState.RUNNING
 _PASSES = (Decision.ALLOW, Decision.ALERT)
 _OVER = (OutcomeStatus.OK, OutcomeStatus.ERROR)
 
@@ -124,7 +126,7 @@ class Agent:
         if self._forked:
             self._begin_anew()
         now_s = time.time()
-        action_id = uuid7()
+        action_id = new_id()
         also = further_resources(payload) if "resources" in payload else ()
         with self._lock:
             verdict = self._guard.judge(action_type, resource, now_s, also)
@@ -148,6 +150,43 @@ class Agent:
         self.trail.action((action_id, session_id, ts, action_type, resource, local))
         return Judged(action_id, ts, verdict)
 
+    def repeatable(
+        self,
+        session_id: str,
+        action_type: ActionType,
+        resource: str,
+        payload: Fixed,
+        labels: dict[str, str],
+        assurance: str,
+    ) -> Repeat | None:
+        """How to allow an action again that has just been allowed; `None` where each has to be judged."""
+        policy = self._guard.policy
+        if not policy.is_pure:
+            return None
+        verdict = policy.evaluate(action_type, resource)
+        if verdict.decision is not Decision.ALLOW or verdict.reasons:
+            return None
+        local = Local(verdict.decision, verdict.risk, (), policy.version)
+        write, head = self.emitter.prepared(session_id, action_type, resource, payload, local, labels, assurance)
+        return Repeat(payload, policy, self.emitter.chain, local, write, head)
+
+    def repeat(self, session_id: str, action_type: ActionType, resource: str, known: Repeat) -> str:
+        """Put an action on record that is allowed as it was before; its id, or nothing where it has to be judged."""
+        guard = self._guard
+        if guard.state is not _RUNNING or guard.policy is not known.policy or self.emitter.chain is not known.chain:
+            return ""
+        if self._forked:
+            return ""
+        action_id = new_id()
+        now_s = time.time()
+        try:
+            ts = known.write(action_id, now_s, known.head)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
+            self._not_recorded(f"action {action_id} on `{resource[:200]}`", e)
+            ts = format_ts(now_s)
+        self.trail.action((action_id, session_id, ts, action_type, resource, known.local))
+        return action_id
+
     def forbids(self, action_type: ActionType, resource: str, also: Sequence[str]) -> bool:
         """Whether limits or state stand against an action, its risk aside. Puts nothing on record."""
         if self._guard.state is not AgentState.RUNNING:
@@ -158,7 +197,7 @@ class Agent:
         self, session_id: str, action_type: ActionType, resource: str, payload: dict[str, Any], why: str, **more: Any
     ) -> None:
         """Record an action that may not run for a reason of the SDK's own, and raise `ActionBlockedError`."""
-        now_s, action_id = time.time(), uuid7()
+        now_s, action_id = time.time(), new_id()
         static = self._guard.policy.evaluate(action_type, resource).static
         local = Local(Decision.BLOCK, static.risk, (why,), self._guard.policy.version)
         ts = self.emitter.action(action_id, session_id, now_s, action_type, resource, payload, local, **more)
@@ -357,7 +396,7 @@ class Agent:
     def context(self, session_id: str, content: str, source: ContextSource) -> None:
         """Record what the agent was asked. Never raises."""
         try:
-            self.emitter.context(uuid7(), session_id, time.time(), source, content)
+            self.emitter.context(new_id(), session_id, time.time(), source, content)
         except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
             self._not_recorded("a context", e)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from itertools import islice
 
 import msgspec
 
@@ -31,12 +31,17 @@ Recorded = tuple[str, str, str, ActionType, str, Local]
 _Ended = tuple[OutcomeStatus, float | None, str]
 
 
+_SPARE = 16
+"""How many more than the limit are kept before the oldest go, that many at once."""
+
+
 class AuditTrail:
     """The last actions, oldest first. Thread-safe; recording costs a dictionary entry."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._actions: OrderedDict[str, Recorded] = OrderedDict()
+        self._most = limit + _SPARE
+        self._actions: dict[str, Recorded] = {}
         self._outcomes: dict[str, _Ended] = {}
         self.make_lock()
 
@@ -44,16 +49,22 @@ class AuditTrail:
         self._lock = threading.RLock()
 
     def action(self, recorded: Recorded) -> None:
+        self._actions[recorded[0]] = recorded
+        if len(self._actions) > self._most:
+            self._let_go()
+
+    def _let_go(self) -> None:
         with self._lock:
-            self._actions[recorded[0]] = recorded
-            if len(self._actions) > self._limit:
-                oldest, _ = self._actions.popitem(last=False)
-                self._outcomes.pop(oldest, None)
+            for action_id in list(islice(self._actions, len(self._actions) - self._limit)):
+                del self._actions[action_id]
+                self._outcomes.pop(action_id, None)
+            if len(self._outcomes) > self._most:  # of actions that went while their outcome came
+                for action_id in [known for known in list(self._outcomes) if known not in self._actions]:
+                    self._outcomes.pop(action_id, None)
 
     def outcome(self, action_id: str, status: OutcomeStatus, duration_ms: float | None, error: str) -> None:
-        with self._lock:
-            if action_id in self._actions:
-                self._outcomes[action_id] = (status, duration_ms, error)
+        if action_id in self._actions:
+            self._outcomes[action_id] = (status, duration_ms, error)
 
     def knows(self, action_id: str) -> bool:
         return action_id in self._actions
@@ -64,14 +75,12 @@ class AuditTrail:
 
     def since(self, action_id: str) -> list[str] | None:
         """This action and those after it, oldest first; `None` when it is not known (any more)."""
-        with self._lock:
-            known = list(self._actions)
+        known = list(self._actions)
         return known[known.index(action_id) :] if action_id in known else None
 
     def entries(self, session_id: str | None = None) -> list[AuditEntry]:
-        with self._lock:
-            known = [(action, self._outcomes.get(action[0])) for action in self._actions.values()]
-        return [_entry(action, ended) for action, ended in known if session_id in (None, action[1])]
+        known = list(self._actions.values())[-self._limit or len(self._actions) :]
+        return [_entry(action, self._outcomes.get(action[0])) for action in known if session_id in (None, action[1])]
 
 
 def _entry(recorded: Recorded, ended: _Ended | None) -> AuditEntry:

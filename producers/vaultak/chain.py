@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -32,25 +34,18 @@ class Publishes(Protocol):
     def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None: ...
 
 
+Write = Callable[[str, float, bytes], str]
+"""`event_id`, `now_s`, `head` -> `ts`: what is left of `Chain.write` once the rest is bound."""
+
+
 class Chain(Protocol):
     """The events of one agent instance, one after the other. Thread-safe."""
 
-    def write(
-        self,
-        kind: str,
-        event_id: str,
-        suffix: bytes,
-        now_s: float,
-        opens: bool,
-        head: bytes,
-        middle: bytes,
-        tail: bytes,
-        last: bytes,
-    ) -> str:
-        """Number, chain and publish one event; returns its `ts`.
+    def bind(self, kind: str, opens: bool, suffix: bytes, middle: bytes, tail: bytes, last: bytes) -> Write:
+        """How to number, chain and publish events that differ in no more than their id, their time and their head.
 
-        `kind` is its CloudEvents type, `event_id` and `suffix` make its CloudEvents id. Its JSON is the member
-        `action_id` if it `opens` with that, `head`, `middle`, the hash before, `tail`, its number, `last`, its time.
+        `kind` is their CloudEvents type, the id and `suffix` make their CloudEvents id. Their JSON is the member
+        `action_id` if it `opens` with that, the head, `middle`, the hash before, `tail`, the number, `last`, the time.
         """
         ...
 
@@ -78,22 +73,25 @@ class PlainChain:
         self._head = (0, GENESIS_HASH.encode())
         """The next number and the hash it follows: one reference, so that both change at once."""
 
-    def write(
+    def bind(self, kind: str, opens: bool, suffix: bytes, middle: bytes, tail: bytes, last: bytes) -> Write:
+        return partial(self._write, kind.encode(), opens, suffix, middle, tail, last)
+
+    def _write(
         self,
-        kind: str,
-        event_id: str,
-        suffix: bytes,
-        now_s: float,
+        kind: bytes,
         opens: bool,
-        head: bytes,
+        suffix: bytes,
         middle: bytes,
         tail: bytes,
         last: bytes,
+        event_id: str,
+        now_s: float,
+        head: bytes,
     ) -> str:
         ts = format_ts(now_s)
         ts_bytes = ts.encode()
         opening = _ACTION_ID + _text(event_id) if opens else b""
-        ids = ("ce_id", event_id.encode() + suffix), ("ce_type", kind.encode()), self._source, ("ce_time", ts_bytes)
+        ids = ("ce_id", event_id.encode() + suffix), ("ce_type", kind), self._source, ("ce_time", ts_bytes)
         headers = [_SPEC_VERSION, *ids, _CONTENT_TYPE]
         with self._lock:
             while True:
@@ -121,60 +119,45 @@ class CompiledChain:
     def __init__(self, publisher: Any, topic: str, agent_id: str) -> None:
         assert core is not None
         self._emit_body = publisher.emit_body
-        self._chain = core.Chain(_ARRAY_OF_4 + _pack(topic) + _pack(agent_id.encode()), publisher.tape)
-        self._write = self._chain.write
+        before = _ARRAY_OF_4 + _pack(topic) + _pack(agent_id.encode())
+        self._chain = core.Chain(before, publisher.tape, self._write_slowly)
         self._source = _pack(_source(agent_id))
-        self._names: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._lock = threading.RLock()
 
-    def write(
-        self,
-        kind: str,
-        event_id: str,
-        suffix: bytes,
-        now_s: float,
-        opens: bool,
-        head: bytes,
-        middle: bytes,
-        tail: bytes,
-        last: bytes,
-    ) -> str:
-        names = self._names.get(kind) or self._named(kind)
-        ts: str | None = self._write(names, event_id, suffix, now_s, opens, head, middle, tail, last)
-        if ts is not None:
-            return ts
-        return self._write_slowly(names, event_id, suffix, now_s, opens, (head, middle, tail, last))
+    def bind(self, kind: str, opens: bool, suffix: bytes, middle: bytes, tail: bytes, last: bytes) -> Write:
+        return partial(self._chain.write, self._named(kind), opens, suffix, middle, tail, last)
 
     def _write_slowly(
         self,
         names: tuple[bytes, bytes, bytes],
-        event_id: str,
-        suffix: bytes,
-        now_s: float,
         opens: bool,
-        parts: tuple[bytes, ...],
+        suffix: bytes,
+        middle: bytes,
+        tail: bytes,
+        last: bytes,
+        event_id: str,
+        now_s: float,
+        head: bytes,
     ) -> str:
         """When the segment is full or there is none, or the id is an unusual one: through the publisher, in order."""
         if not _plain(event_id):
-            head, *others = parts
-            parts = (_ACTION_ID + _text(event_id) + head if opens else head, *others)
+            head = _ACTION_ID + _text(event_id) + head if opens else head
             event_id, suffix, opens = "", event_id.encode() + suffix, False
         with self._lock:
             self._chain.held += 1
             try:
-                message, ts = self._chain.seal(names, event_id, suffix, now_s, opens, *parts)
+                sealed = self._chain.seal(names, opens, suffix, middle, tail, last, event_id, now_s, head)
+                message, ts = cast(tuple[bytes, str], sealed)
                 self._emit_body(message)
             finally:
                 self._chain.held -= 1
-        sealed_ts: str = ts
-        return sealed_ts
+        return ts
 
     def _named(self, kind: str) -> tuple[bytes, bytes, bytes]:
         """The headers as encoded, around the id and around the time."""
         ahead = _ARRAY_OF_6 + _pack(_SPEC_VERSION) + _PAIR + _pack("ce_id")
         between = _pack(("ce_type", kind.encode())) + self._source + _PAIR + _pack("ce_time")
-        self._names[kind] = (ahead, between, _pack(_CONTENT_TYPE))
-        return self._names[kind]
+        return ahead, between, _pack(_CONTENT_TYPE)
 
 
 def _plain(event_id: str) -> bool:

@@ -11,11 +11,11 @@ import os
 import secrets
 import socket
 import weakref
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from vaultak.chain import Publishes, start_chain
+from vaultak.chain import Publishes, Write, start_chain
 from vaultak.redact import Redactor
 from vaultak.wire import (
     SCHEMA_VERSION,
@@ -24,6 +24,8 @@ from vaultak.wire import (
     Local,
     OutcomeStatus,
 )
+
+T = TypeVar("T")
 
 PAYLOAD_LIMIT_BYTES = 16 * 1024
 RESOURCE_LIMIT_CHARS = 8192
@@ -53,6 +55,7 @@ class Emitter:
         self._publisher, self._topic = publisher, topic
         self._redactor = redactor
         self._agent_json = _canonical(agent_id)
+        self._agent_head = b',"agent_id":' + self._agent_json
         self._payloads: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._resources: dict[str, bytes] = {}
         self._sessions: dict[str, bytes] = {}
@@ -63,11 +66,9 @@ class Emitter:
         """Start a chain: a new instance, numbered from 0."""
         self.instance = new_instance()
         self._instance = b',"instance":' + _canonical(self.instance)
-        self._chain = start_chain(self._publisher, self._topic, self.agent_id)
-        self._write = self._chain.write
+        self.chain = start_chain(self._publisher, self._topic, self.agent_id)
         self._heads: dict[tuple[str, str, str, float, str], bytes] = {}
-        self._ends: dict[tuple[str, str], bytes] = {}
-        self._ended = b'%b,"kind":"outcome","prev_hash":"' % self._instance
+        self._outcomes: dict[tuple[str, OutcomeStatus], Write] = {}
 
     def action(
         self,
@@ -84,25 +85,32 @@ class Emitter:
         parent_action_id: str = "",
     ) -> str:
         """`action_id`: characters that JSON shows as they are, as those of `uuid7`."""
+        write, head = self.prepared(
+            session_id, action_type, resource, payload, local, labels, assurance, parent_action_id
+        )
+        return write(action_id, now_s, head)
+
+    def prepared(
+        self,
+        session_id: str,
+        action_type: ActionType,
+        resource: str,
+        payload: dict[str, Any],
+        local: Local,
+        labels: dict[str, str],
+        assurance: str = "",
+        parent_action_id: str = "",
+    ) -> tuple[Write, bytes]:
+        """How to write an action's event, over and over, and its head."""
         if labels or parent_action_id or local.reasons:
             head = self._head(action_type, assurance, local, labels, parent_action_id)
         else:
             # Most verdicts give no reasons, and few differ.
             key = (action_type._value_, assurance, local.decision, local.risk, local.policy_version)
-            head = self._heads.get(key) or _keep(
-                self._heads, key, self._head(action_type, assurance, local, labels, parent_action_id)
-            )
-        return self._write(
-            _ACTION,
-            action_id,
-            b"",
-            now_s,
-            True,
-            head,
-            self._payload(payload),
-            self._resources.get(resource) or self._resource(resource),
-            self._sessions.get(session_id) or self._session(session_id),
-        )
+            head = self._heads.get(key) or _keep(self._heads, key, self._head(action_type, assurance, local, {}, ""))
+        tail = self._resources.get(resource) or self._resource(resource)
+        last = self._sessions.get(session_id) or self._session(session_id)
+        return self.chain.bind(_ACTION, True, b"", self._payload(payload), tail, last), head
 
     def _head(
         self, action_type: ActionType, assurance: str, local: Local, labels: dict[str, str], parent_action_id: str
@@ -136,30 +144,32 @@ class Emitter:
         error: str = "",
         duration_ms: float | None = None,
     ) -> str:
-        if content or error:
-            content, cut = self._text(content) if content else ("", False)
-            head = b',"agent_id":%b%b%b%b%b' % (
-                self._agent_json,
-                _member(b"content", content),
-                b',"content_truncated":true' if cut else b"",
-                _duration(duration_ms),
-                _member(b"error", self._text(error)[0]) if error else b"",
-            )
-        else:
-            head = b',"agent_id":%b%b' % (self._agent_json, _duration(duration_ms))
-        end = (session_id, status._value_)
-        last = self._ends.get(end) or _keep(
-            self._ends, end, b',"session_id":%b,"status":"%b","ts":"' % (_canonical(session_id), end[1].encode())
-        )
-        return self._write(
-            _OUTCOME, action_id, _SUFFIXES[status._value_], now_s, True, head, self._ended, _OUTCOME_SEQ, last
+        head = self._agent_head
+        if content:
+            content, cut = self._text(content)
+            head += _member(b"content", content) + (b',"content_truncated":true' if cut else b"")
+        if duration_ms is not None:
+            head += b',"duration_ms":' + _canonical(max(0.0, float(duration_ms)))
+        if error:
+            head += _member(b"error", self._text(error)[0])
+        write = self._outcomes.get((session_id, status)) or self._outcome(session_id, status)
+        return write(action_id, now_s, head)
+
+    def _outcome(self, session_id: str, status: OutcomeStatus) -> Write:
+        word = status._value_.encode()
+        last = b',"session_id":%b,"status":"%b","ts":"' % (_canonical(session_id), word)
+        middle = b'%b,"kind":"outcome","prev_hash":"' % self._instance
+        return _keep(
+            self._outcomes,
+            (session_id, status),
+            self.chain.bind(_OUTCOME, True, b":" + word, middle, _OUTCOME_SEQ, last),
         )
 
     def context(self, context_id: str, session_id: str, now_s: float, source: ContextSource, content: str) -> str:
         head = b'{"agent_id":%b,"content":%b' % (self._agent_json, _canonical(self._text(content)[0]))
         middle = b'%b,"kind":"context","prev_hash":"' % self._instance
         last = b',"session_id":%b,"source":"%b","ts":"' % (_canonical(session_id), source.encode())
-        return self._write(_CONTEXT, context_id, b"", now_s, False, head, middle, _OUTCOME_SEQ, last)
+        return self.chain.bind(_CONTEXT, False, b"", middle, _OUTCOME_SEQ, last)(context_id, now_s, head)
 
     def _payload(self, payload: dict[str, Any]) -> bytes:
         """The redacted payload as members: JSON (a preview when it is too long), full size and digest.
@@ -206,7 +216,7 @@ def _small(payload: dict[str, Any]) -> tuple[tuple[str, str], ...] | None:
     return tuple(payload.items())
 
 
-def _keep(cache: dict[Any, bytes], key: Any, value: bytes) -> bytes:
+def _keep(cache: dict[Any, T], key: Any, value: T) -> T:
     if len(cache) >= _KEPT:
         cache.clear()
     cache[key] = value
@@ -218,7 +228,6 @@ _OUTCOME_SEQ = b'",' + _SEQ
 _EMPTY_PAYLOAD = (
     b'"payload":{},"payload_bytes":2,"payload_sha256":"%b","prev_hash":"' % _sha256(b"{}").hexdigest().encode()
 )
-_SUFFIXES = {status.value: b":" + status.value.encode() for status in OutcomeStatus}
 _TRUNCATED = b',"payload_truncated":true'
 _ACTION = "vaultak.action.v1"
 _OUTCOME = "vaultak.outcome.v1"
@@ -227,10 +236,6 @@ _CONTEXT = "vaultak.context.v1"
 
 def _member(name: bytes, value: str) -> bytes:
     return b',"%b":%b' % (name, _canonical(value)) if value else b""
-
-
-def _duration(duration_ms: float | None) -> bytes:
-    return b"" if duration_ms is None else b',"duration_ms":' + _canonical(max(0.0, float(duration_ms)))
 
 
 _LIVING: weakref.WeakSet[Emitter] = weakref.WeakSet()

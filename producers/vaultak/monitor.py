@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from vaultak import governor
 from vaultak.agent import Agent, Judged
 from vaultak.audit import AuditEntry
 from vaultak.errors import VaultakError
 from vaultak.redact import shown
+from vaultak.repeat import MAX_REPEATS, Fixed, Repeat
 from vaultak.wire import (
     ActionType,
     AgentState,
@@ -43,14 +44,20 @@ class Monitor:
     ) -> None:
         self._agent = agent
         self.session_id = session_id or uuid7()
-        self.labels = {str(name): str(value) for name, value in (labels or {}).items()}
+        self._labels = {str(name): str(value) for name, value in (labels or {}).items()}
         self.intercepted = intercept
         self._token: governor.Activation | None = None
         self._handed: str | None = None
+        self._repeats: dict[tuple[ActionType, str, str], Repeat] = {}
 
     @property
     def agent_id(self) -> str:
         return self._agent.agent_id
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """A copy: those of a session stay what they were at its begin."""
+        return dict(self._labels)
 
     @property
     def state(self) -> AgentState:
@@ -118,10 +125,26 @@ class Monitor:
         )
 
     def before(self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = "") -> str:
+        repeats = type(payload) is Fixed
+        if repeats:
+            known = self._repeats.get((action_type, resource, assurance))
+            if known is not None and known.payload is payload:
+                action_id = self._agent.repeat(self.session_id, action_type, resource, known)
+                if action_id:
+                    return action_id
         action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
         if verdict.decision is not _ALLOW:
             self._agent.enforce(self.session_id, action_id, verdict)
+        elif repeats:
+            self._remember(action_type, resource, cast(Fixed, payload), assurance)
         return action_id
+
+    def _remember(self, action_type: ActionType, resource: str, payload: Fixed, assurance: str) -> None:
+        known = self._agent.repeatable(self.session_id, action_type, resource, payload, self._labels, assurance)
+        if known is not None and len(resource) <= _REMEMBERED_CHARS and resource.isascii():
+            if len(self._repeats) >= MAX_REPEATS:
+                self._repeats.clear()
+            self._repeats[action_type, resource, assurance] = known
 
     async def before_async(
         self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = ""
@@ -135,7 +158,7 @@ class Monitor:
         """What a child process needs to go on as this agent, for `VAULTAK_INHERIT`; empty where it cannot."""
         if self._handed is None:
             make = self._agent.hand_down
-            self._handed = make(self.session_id, self.labels) if make is not None else ""
+            self._handed = make(self.session_id, self._labels) if make is not None else ""
         return self._handed
 
     def forbids(self, action_type: ActionType, resource: str, also: Sequence[str] = ()) -> bool:
@@ -144,7 +167,7 @@ class Monitor:
 
     def refuse(self, action_type: ActionType, resource: str, payload: dict[str, Any], why: str) -> None:
         """Record an action that may not run for a reason of the SDK's own. Raises `ActionBlockedError`."""
-        self._agent.refuse(self.session_id, action_type, resource, payload, why, labels=self.labels, assurance="patch")
+        self._agent.refuse(self.session_id, action_type, resource, payload, why, labels=self._labels, assurance="patch")
 
     def after(
         self,
@@ -172,7 +195,7 @@ class Monitor:
         if not isinstance(payload, dict):
             payload = {"value": payload}
         return self._agent.judge(
-            self.session_id, action_type, resource, payload, labels=self.labels, assurance=assurance
+            self.session_id, action_type, resource, payload, labels=self._labels, assurance=assurance
         )
 
     # -- operating it from inside the program ------------------------------------------------------------------
@@ -195,6 +218,7 @@ class Monitor:
 
 
 _ALLOW = Decision.ALLOW
+_REMEMBERED_CHARS = 1024
 
 
 def _known_type(action_type: ActionType | str) -> ActionType:

@@ -128,7 +128,8 @@ def test_the_compiled_core_writes_what_python_writes(
             times = []
             for event_id, suffix, now_s, opens, (head, middle, tail, last) in events:
                 last += b"x" * more
-                times.append(chained.write("vaultak.x.v1", event_id, suffix, now_s, opens, head, middle, tail, last))
+                write = chained.bind("vaultak.x.v1", opens, suffix, middle, tail, last)
+                times.append(write(event_id, now_s, head))
             written.append((times, spooled.messages()))
     assert written[0] == written[1]
 
@@ -272,7 +273,7 @@ def test_a_forked_child_begins_a_chain_of_its_own(tmp_path: Path) -> None:
         done = threading.Event()
 
         def hold_locks() -> None:
-            with m._agent._lock, m._agent.emitter._chain._lock, vt._lock, m._agent.trail._lock, published._lock:
+            with m._agent._lock, m._agent.emitter.chain._lock, vt._lock, m._agent.trail._lock, published._lock:
                 busy.set()
                 done.wait(10)
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from types import ModuleType
+
+from vaultak.wire import uuid7
 
 
 def _load() -> ModuleType | None:
@@ -20,3 +23,9 @@ def _load() -> ModuleType | None:
 
 
 core = _load()
+
+new_id: Callable[[], str] = getattr(core, "uuid7", uuid7)
+"""A fresh UUIDv7."""
+
+if core is not None and hasattr(core, "forget_drawn"):
+    os.register_at_fork(after_in_child=core.forget_drawn)

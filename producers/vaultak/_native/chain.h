@@ -20,7 +20,8 @@ typedef struct {
     PyObject_HEAD
     PyObject *before; /* all ahead of the value of a message */
     Tape *tape;
-    int held; /* another way writes: wait for its lock */
+    PyObject *slow; /* takes what `write` cannot, with the same arguments */
+    int held; /* it does: wait for its lock */
     unsigned long long seq;
     char previous[DIGEST];
     long long second; /* whose text is kept */
@@ -89,14 +90,14 @@ static int plain(PyObject *id) {
 
 /* 1: understood; 0: for the slower way; -1: an error. */
 static int read_event(Chain *chain, PyObject *const *args, Py_ssize_t count, Event *event) {
-    if (count != 9 || !PyTuple_CheckExact(args[0]) || PyTuple_GET_SIZE(args[0]) != 3 || !PyUnicode_Check(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "(names, event_id, suffix, now_s, opens, head, middle, tail, last)");
+    if (count != 9 || !PyTuple_CheckExact(args[0]) || PyTuple_GET_SIZE(args[0]) != 3 || !PyUnicode_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError, "(names, opens, suffix, middle, tail, last, event_id, now_s, head)");
         return -1;
     }
-    double now_s = PyFloat_AsDouble(args[3]);
+    double now_s = PyFloat_AsDouble(args[7]);
     if (now_s == -1.0 && PyErr_Occurred()) return -1;
-    event->names = args[0], event->id = args[1], event->suffix = args[2], event->opens = args[4] == Py_True;
-    event->head = args[5], event->middle = args[6], event->tail = args[7], event->last = args[8];
+    event->names = args[0], event->opens = args[1] == Py_True, event->suffix = args[2], event->middle = args[3];
+    event->tail = args[4], event->last = args[5], event->id = args[6], event->head = args[8];
     PyObject *parts[] = {event->suffix, event->head, event->middle, event->tail, event->last,
                          PyTuple_GET_ITEM(event->names, 0), PyTuple_GET_ITEM(event->names, 1),
                          PyTuple_GET_ITEM(event->names, 2)};
@@ -146,7 +147,7 @@ static PyObject *chain_write(Chain *self, PyObject *const *args, Py_ssize_t coun
     int read = read_event(self, args, count, &event);
     if (read < 0) return NULL;
     char *room = read && !self->held ? tape_room(self->tape, event.message_size) : NULL;
-    if (room == NULL) Py_RETURN_NONE;
+    if (room == NULL) return PyObject_Vectorcall(self->slow, args, (size_t)count, NULL);
     put_message(self, &event, room);
     tape_commit(self->tape, event.message_size);
     self->tape->direct++;
@@ -169,51 +170,48 @@ static PyObject *chain_seal(Chain *self, PyObject *const *args, Py_ssize_t count
     return sealed;
 }
 
-static PyObject *chain_begin(Chain *self, PyObject *none) {
-    self->seq = 0;
-    self->held = 0;
-    self->second = -1;
-    memset(self->previous, '0', DIGEST); /* `GENESIS_HASH` */
-    Py_RETURN_NONE;
-}
-
 static PyObject *chain_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"before", "tape", NULL};
-    PyObject *before, *tape;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "SO!", names, &before, &TapeType, &tape)) return NULL;
+    static char *names[] = {"before", "tape", "slow", NULL};
+    PyObject *before, *tape, *slow;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "SO!O", names, &before, &TapeType, &tape, &slow)) return NULL;
     Chain *self = (Chain *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->before = Py_NewRef(before);
     self->tape = (Tape *)Py_NewRef(tape);
-    Py_XDECREF(chain_begin(self, NULL));
+    self->slow = Py_NewRef(slow);
+    self->second = -1;
+    memset(self->previous, '0', DIGEST); /* `GENESIS_HASH` */
     return (PyObject *)self;
 }
 
 static int chain_traverse(Chain *self, visitproc visit, void *arg) {
     Py_VISIT(self->tape);
+    Py_VISIT(self->slow);
     return 0;
 }
 
-static int chain_clear(Chain *self) { return 0; /* without its tape it could not write */ }
+static int chain_clear(Chain *self) {
+    Py_SETREF(self->slow, Py_NewRef(Py_None)); /* the tape stays: without it this could not write */
+    return 0;
+}
 
 static void chain_dealloc(Chain *self) {
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->before);
     Py_CLEAR(self->tape);
+    Py_CLEAR(self->slow);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
 static PyMethodDef CHAIN_METHODS[] = {
-    {"begin", (PyCFunction)chain_begin, METH_NOARGS, "begin(): number from 0 again"},
     {"write", (PyCFunction)(void (*)(void))chain_write, METH_FASTCALL,
-     "write(names, event_id, suffix, now_s, opens, head, middle, tail, last): into the tape; the event's `ts`, or None "
-     "with nothing done: `seal` it"},
+     "write(names, opens, suffix, middle, tail, last, event_id, now_s, head): into the tape, or else to `slow`; its `ts`"},
     {"seal", (PyCFunction)(void (*)(void))chain_seal, METH_FASTCALL, "seal(as `write`): the message and the event's `ts`"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef CHAIN_MEMBERS[] = {
-    {"held", T_INT, offsetof(Chain, held), 0, "nonzero: `write` does nothing, because the order is kept by a lock now"},
+    {"held", T_INT, offsetof(Chain, held), 0, "nonzero: everything goes to `slow`, which keeps the order by a lock"},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #define FRAME_HEADER 12
-#define PREPARED_AHEAD (128 * 1024)
+#define PREPARED_AHEAD (16 * 1024)
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif

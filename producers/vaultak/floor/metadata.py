@@ -42,7 +42,7 @@ def _changed(r: Request, place: Place, perform: Perform, **payload: object) -> P
         return passing()
     path = place.path
     effect = file_effect(ActionType.PERMISSION_CHANGE, path, r.name, **payload)
-    return Plan((effect._replace(journal=lambda undo, i: undo.before_chmod(i, path)),), perform)
+    return Plan((effect.but(journal=lambda undo, i: undo.before_chmod(i, path)),), perform)
 
 
 # -- length ------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def _truncate(r: Request) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, place.path, r.name, length=length)
-    return Plan((effect._replace(journal=keep_content(place.path)),), perform)
+    return Plan((effect.but(journal=keep_content(place.path)),), perform)
 
 
 # -- mode and owner ----------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def _retimed(r: Request, place: Place, ns: tuple[int, int] | None) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, path, r.name)
-    return Plan((effect._replace(journal=lambda undo, i: undo.before_chmod(i, path)),), perform)
+    return Plan((effect.but(journal=lambda undo, i: undo.before_chmod(i, path)),), perform)
 
 
 HANDLERS = {

@@ -54,7 +54,7 @@ def _remove(r: Request, place: Place, *, directory: bool) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_DELETE, path, r.name)
-    return Plan((effect._replace(journal=lambda undo, i: undo.before_delete(i, path)),), perform)
+    return Plan((effect.but(journal=lambda undo, i: undo.before_delete(i, path)),), perform)
 
 
 def _unlink(r: Request) -> Plan:
@@ -101,7 +101,7 @@ def _renamed(r: Request, source: Place, target: Place, flags: int) -> Plan:
             file_effect(ActionType.FILE_DELETE, new, r.name, exchanged_with=printable(old)),
             file_effect(ActionType.FILE_WRITE, old, r.name, exchanged_with=printable(new)),
         )
-        return Plan((gone, made._replace(journal=None), *swapped), perform)
+        return Plan((gone, made.but(journal=None), *swapped), perform)
     return Plan((gone, made), perform)
 
 
@@ -137,7 +137,7 @@ def _linked(r: Request, source: Place, target: Place) -> Plan:
 
     made = file_effect(ActionType.FILE_WRITE, new, r.name, source=printable(old))
     read = file_effect(ActionType.FILE_READ, old, r.name, linked_as=printable(new))
-    made = made._replace(journal=keep_content(new))
+    made = made.but(journal=keep_content(new))
     return Plan((read, made) if is_file(source) else (made,), perform)
 
 
@@ -159,7 +159,7 @@ def _symlinked(r: Request, place: Place) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, path, r.name, target=printable(goal))
-    return Plan((effect._replace(journal=lambda undo, i: undo.before_symlink(i, path)),), perform)
+    return Plan((effect.but(journal=lambda undo, i: undo.before_symlink(i, path)),), perform)
 
 
 # -- making ------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def _made_directory(r: Request, place: Place, mode: int) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, path, r.name)
-    return Plan((effect._replace(journal=lambda undo, i: undo.before_mkdir(i, path)),), perform)
+    return Plan((effect.but(journal=lambda undo, i: undo.before_mkdir(i, path)),), perform)
 
 
 def _mknod(r: Request) -> Plan:
@@ -204,7 +204,7 @@ def _made_node(r: Request, place: Place, mode: int, device: int) -> Plan:
         return 0
 
     effect = file_effect(ActionType.FILE_WRITE, place.path, r.name)
-    return Plan((effect._replace(journal=keep_content(place.path)),), perform)
+    return Plan((effect.but(journal=keep_content(place.path)),), perform)
 
 
 HANDLERS = {

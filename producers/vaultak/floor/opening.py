@@ -68,7 +68,7 @@ def _effects(place: Place, kind: int, flags: int) -> Effects:
         return (file_effect(ActionType.FILE_WRITE, place.path, "open", unnamed=True),)
     if flags & _WRITES:
         effect = file_effect(ActionType.FILE_WRITE, place.path, "open", mode=_mode(flags))
-        return (effect._replace(journal=keep_content(place.path)) if kind == stat.S_IFREG else effect,)
+        return (effect.but(journal=keep_content(place.path)) if kind == stat.S_IFREG else effect,)
     if kind == stat.S_IFDIR:
         return NONE
     return (file_effect(ActionType.FILE_READ, place.path, "open", mode="r"),)

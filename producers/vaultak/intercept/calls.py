@@ -8,26 +8,26 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from vaultak.errors import ActionDeniedError, AgentKilledError
 from vaultak.governor import Governor, current
 from vaultak.wire import OutcomeStatus
 
 MAX_ERROR_CHARS = 500
+_clock = time.perf_counter
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One call of a patched function, from entry to return."""
 
-    __slots__ = ("actions", "args", "covered", "kwargs", "name", "started_s")
-
-    def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.name = name
-        self.args = args
-        self.kwargs = kwargs
-        self.actions: list[tuple[Governor, str]] = []
-        self.covered: dict[object, str] = {}
-        """Effects that belong to an action of this call, by what tells them apart: its action id."""
-        self.started_s = time.perf_counter()
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    started_s: float
+    actions: list[tuple[Governor, str]] = []
+    covered: dict[object, str] = {}
+    """Effects that belong to an action of this call, by what tells them apart: its action id."""
 
     def argument(self, position: int, keyword: str) -> Any:
         return self.args[position] if len(self.args) > position else self.kwargs.get(keyword)
@@ -36,7 +36,7 @@ class Call:
         """Record the outcome of every action of this call."""
         if not self.actions:
             return
-        duration_ms = (time.perf_counter() - self.started_s) * 1000
+        duration_ms = (_clock() - self.started_s) * 1000
         status, text = _outcome(error)
         for governor, action_id in self.actions:
             governor.after(action_id, status, error=text, duration_ms=duration_ms)
@@ -88,11 +88,13 @@ def covered(key: object) -> str:
 def observe(name: str) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]:
     """A wrapt wrapper that gives the actions judged inside a call their outcome. It decides nothing."""
 
+    thread, clock = here, _clock
+
     def observed(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if current() is None:
             return wrapped(*args, **kwargs)
-        call = Call(name, args, kwargs)
-        calls = here.calls
+        call = Call(name, args, kwargs, clock())
+        calls = thread.calls
         calls.append(call)
         try:
             result = wrapped(*args, **kwargs)
@@ -101,7 +103,8 @@ def observe(name: str) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], di
             call.settle(e)
             raise
         calls.remove(call)
-        call.settle(None)
+        if call.actions:
+            call.settle(None)
         return result
 
     return observed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from vaultak.wire import ActionType
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from vaultak.undo import UndoLog
 
 
-class Effect(NamedTuple):
+class Effect(msgspec.Struct, frozen=True):
     """One effect on one resource, and how to keep what it will destroy."""
 
     action_type: ActionType
@@ -26,8 +28,12 @@ class Effect(NamedTuple):
     allowed: Callable[[str], object] | None = None
     """Called with the action's id once it is allowed."""
 
+    def but(self, **changes: Any) -> Self:
+        """The same effect with other members."""
+        return msgspec.structs.replace(self, **changes)
 
-class Occurrence(NamedTuple):
+
+class Occurrence(msgspec.Struct, frozen=True):
     """An audit event with its surroundings."""
 
     event: str
@@ -36,6 +42,10 @@ class Occurrence(NamedTuple):
     """The frame it belongs to; `None` at the bottom of a thread."""
     call: Call | None
     """The patched call it happened in; `None` when a patch was bypassed."""
+
+    def but(self, **changes: Any) -> Self:
+        """The same event with other surroundings."""
+        return msgspec.structs.replace(self, **changes)
 
 
 Effects = tuple[Effect, ...]

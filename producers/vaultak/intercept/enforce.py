@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, cast
@@ -29,7 +30,7 @@ def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> 
         frame, own = origins.actor(sys._getframe(1))
         if own:
             return wrapped(*args, **kwargs)
-        call = Call(name, args, kwargs)
+        call = Call(name, args, kwargs, time.perf_counter())
         seen = (instance, *args) if on_instance else args
         here.calls.append(call)
         try:
@@ -41,7 +42,8 @@ def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> 
             call.settle(e)
             raise
         here.calls.remove(call)
-        call.settle(None)
+        if call.actions:
+            call.settle(None)
         return result
 
     return enforced

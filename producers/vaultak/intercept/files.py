@@ -14,15 +14,19 @@ from types import FrameType
 from typing import Any
 
 from vaultak.intercept import held, importing, paths
-from vaultak.intercept.calls import Call, covered, observe
+from vaultak.intercept.calls import covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import Journal, keep_content
 from vaultak.intercept.patching import patch_function
 from vaultak.intercept.trust import LIBRARY_ROOTS, Origin, origins
+from vaultak.repeat import Fixed
 from vaultak.wire import ActionType
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _WRITE_LETTERS = frozenset("wax+")
+_MODES = 64
+_BRACKETS = ("<", b"<")
+_FOREIGN, _IMPORTER, _FILE_READ = Origin.FOREIGN, Origin.IMPORTER, ActionType.FILE_READ
 _PATH_ONLY = getattr(os, "O_PATH", 0)
 _PUBLIC = ("/usr/share/zoneinfo/", "/etc/localtime", "/etc/mime.types", "/usr/share/mime/")
 """System data that the standard library reads on its own behalf."""
@@ -42,28 +46,46 @@ def _opened(o: Occurrence) -> Effects:
     if flags & _PATH_ONLY == _PATH_ONLY != 0:
         return NONE
     call, frame = o.call, o.frame
-    if call is not None and call.name == "open" and call.argument(7, "opener") is not None:
-        return NONE  # the opener opens, and is seen doing it
-    origin = Origin.FOREIGN if frame is None else origins.of(frame.f_code)
-    if origin is Origin.IMPORTER and frame is not None:
+    dir_fd = -1
+    if call is not None:
+        if call.name == "open":
+            if call.argument(7, "opener") is not None:
+                return NONE  # the opener opens, and is seen doing it
+        elif call.name == "os.open" and isinstance(given := call.kwargs.get("dir_fd"), int):
+            dir_fd = given  # the event leaves it out
+    origin = _FOREIGN if frame is None else origins.of(frame.f_code)
+    if origin is _IMPORTER and frame is not None:
         if importing.caches(frame, paths.text(name)) if writes else importing.reads(frame):
             return NONE
         frame = importing.user(frame)
-        origin = Origin.FOREIGN if frame is None else origins.of(frame.f_code)
-    path = paths.resolve(name, dir_fd=_directory(call), follow=not flags & os.O_NOFOLLOW)
+        origin = _FOREIGN if frame is None else origins.of(frame.f_code)
+    path = paths.resolve(name, dir_fd, follow=not flags & os.O_NOFOLLOW)
     if path is None or path in held.INERT:
         return NONE
-    payload = {"op": "open", "mode": mode if isinstance(mode, str) else _mode(flags)}
+    payload = _payload(mode if isinstance(mode, str) else _mode(flags))
     if writes:
         effect = _effect(ActionType.FILE_WRITE, path, payload, keep_content(path))
-        return (effect._replace(allowed=held.remember(path, writes=True)),)
-    if isinstance(name, str) and name[:1] == "<" and not os.path.lexists(name):
+        return (effect.but(allowed=held.remember(path, writes=True)),)
+    if name[:1] in _BRACKETS and not os.path.lexists(name):
         return NONE  # the compiler looks for the line of a syntax error in `<string>`
-    if (mode is None and paths.is_directory(path)) or is_upkeep(path, frame, origin):
+    if mode is None:
+        if paths.is_directory(path) or is_upkeep(path, frame, origin):
+            return NONE
+        # What `os.open` gives is a bare descriptor: its uses belong to this action.
+        return (Effect(_FILE_READ, paths.printable(path), payload, allowed=held.remember(path, writes=False)),)
+    if is_upkeep(path, frame, origin):
         return NONE
-    # What `os.open` gives is a bare descriptor: its uses belong to this action.
-    allowed = held.remember(path, writes=False) if mode is None else None
-    return (Effect(ActionType.FILE_READ, paths.printable(path), payload, None, "", allowed),)
+    return (Effect(_FILE_READ, paths.printable(path), payload),)
+
+
+_payloads: dict[str, Fixed] = {}
+
+
+def _payload(mode: str) -> Fixed:
+    if (known := _payloads.get(mode)) is not None:
+        return known
+    made = Fixed(op="open", mode=mode)
+    return _payloads.setdefault(mode, made) if len(_payloads) < _MODES else made
 
 
 def _mode(flags: int) -> str:
@@ -73,14 +95,10 @@ def _mode(flags: int) -> str:
     return letter + ("+" if flags & os.O_RDWR or letter == "r" else "")
 
 
-def _directory(call: Call | None) -> int:
-    """The event of `os.open` leaves out its `dir_fd`; the patched call has it."""
-    fd = call.kwargs.get("dir_fd") if call is not None and call.name == "os.open" else None
-    return fd if isinstance(fd, int) else -1
-
-
 def is_upkeep(path: str, frame: FrameType | None, origin: Origin) -> bool:
     """Reads that libraries do on their own behalf: their installed files, source lines for a traceback, time zones."""
+    if origin is _FOREIGN and frame is not None:
+        return False
     if path.startswith(_PUBLIC):
         return frame is None or origin is not Origin.FOREIGN
     if path.startswith(LIBRARY_ROOTS):
@@ -108,7 +126,7 @@ def _removed_directory(o: Occurrence) -> Effects:
     if path is None:
         return NONE
     effect = _effect(ActionType.FILE_DELETE, path, {"op": o.event}, lambda undo, i: undo.before_delete(i, path))
-    return (effect._replace(action_id=covered(("tree", path))),)
+    return (effect.but(action_id=covered(("tree", path))),)
 
 
 def _removed_tree(o: Occurrence) -> Effects:

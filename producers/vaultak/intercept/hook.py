@@ -29,11 +29,16 @@ faults: Counter[str] = Counter()
 
 def judge(governor: Governor, effects: Effects, assurance: str) -> None:
     """Judge effects in order; once all are allowed, keep what they will destroy. Raises what the governor raises."""
-    if len(effects) == 1:
-        (effect,) = effects
-        if not effect.action_id:
-            _judge_one(governor, effect, assurance)
-            return
+    if len(effects) == 1 and not (effect := effects[0]).action_id:
+        # What nearly every event is: one effect.
+        action_id = governor.before(effect.action_type, effect.resource, effect.payload, assurance=assurance)
+        if effect.journal is not None and (undo := governor.undo) is not None:
+            _keep(undo, effect, action_id)
+        if effect.allowed is not None:
+            effect.allowed(action_id)
+        if calls := here.calls:
+            calls[-1].actions.append((governor, action_id))
+        return
     judged: list[tuple[Effect, str]] = []
     try:
         for effect in effects:
@@ -56,17 +61,6 @@ def judge(governor: Governor, effects: Effects, assurance: str) -> None:
         here.calls[-1].actions += [(governor, action_id) for effect, action_id in judged if not effect.action_id]
 
 
-def _judge_one(governor: Governor, effect: Effect, assurance: str) -> None:
-    """As `judge`, for what nearly every event is: one effect."""
-    action_id = governor.before(effect.action_type, effect.resource, effect.payload, assurance=assurance)
-    if effect.journal is not None and (undo := governor.undo) is not None:
-        _keep(undo, effect, action_id)
-    if effect.allowed is not None:
-        effect.allowed(action_id)
-    if calls := here.calls:
-        calls[-1].actions.append((governor, action_id))
-
-
 def _keep(undo: Any, effect: Effect, action_id: str) -> None:
     assert effect.journal is not None
     try:
@@ -82,13 +76,16 @@ def classify(classifier: Classifier, occurrence: Occurrence) -> Effects:
     """The effects of an event. A bug in a classifier never hides the event: it is judged as `unclassified:<event>`."""
     try:
         return classifier(occurrence)
-    except (ValueError, TypeError):
-        # Arguments that the call itself will refuse: a null byte in a path, a wrong type.
-        return (_unclassified(occurrence),)
     except Exception as e:  # noqa: BLE001
+        return _not_classified(occurrence, e)
+
+
+def _not_classified(occurrence: Occurrence, error: Exception) -> Effects:
+    # Wrong types and values are arguments that the call itself will refuse: a null byte in a path.
+    if not isinstance(error, ValueError | TypeError):
         faults[f"classify:{occurrence.event}"] += 1
-        log.warning("cannot classify `%s`: %s: %s", occurrence.event, type(e).__name__, e)
-        return (_unclassified(occurrence),)
+        log.warning("cannot classify `%s`: %s: %s", occurrence.event, type(error).__name__, error)
+    return (_unclassified(occurrence),)
 
 
 def _unclassified(occurrence: Occurrence) -> Effect:
@@ -116,14 +113,18 @@ React = Callable[[str, tuple[Any, ...], FrameType | None, Governor], None]
 def _reaction(classifiers: Mapping[str, Classifier]) -> React:
     """What happens on a wanted event of governed code."""
     table = dict(classifiers)
-    understand, decide = classify, judge
-    thread, make = here, Occurrence
+    decide, thread, make = judge, here, Occurrence
 
     def react(event: str, args: tuple[Any, ...], frame: FrameType | None, governor: Governor) -> None:
         if not governor.intercepted:
             return
         calls = thread.calls
-        effects = understand(table[event], make(event, args, frame, calls[-1] if calls else None))
+        occurrence = make(event, args, frame, calls[-1] if calls else None)
+        classifier = table[event]
+        try:
+            effects = classifier(occurrence)
+        except Exception as e:  # noqa: BLE001
+            effects = _not_classified(occurrence, e)
         if effects:
             decide(governor, effects, "hook")
 

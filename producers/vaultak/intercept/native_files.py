@@ -95,7 +95,7 @@ def _segment(o: Occurrence) -> str:
 def _shared(o: Occurrence) -> Effects:
     path, writes = _segment(o), bool(int(_argument(o, 1, "flags") or 0) & _WRITE_FLAGS)
     effects = _written(path, o) if writes else _read(path, o)
-    return tuple(effect._replace(allowed=remember(path, writes=writes)) for effect in effects)
+    return tuple(effect.but(allowed=remember(path, writes=writes)) for effect in effects)
 
 
 # -- posix_spawn -----------------------------------------------------------------------------------------------

@@ -62,15 +62,18 @@ def text(path: object) -> str:
     return os.fsdecode(path)  # type: ignore[arg-type]
 
 
-def resolve(path: object, *, dir_fd: int = -1, follow: bool = True) -> str | None:
+def resolve(path: object, dir_fd: int = -1, *, follow: bool = True) -> str | None:
     """The absolute real path of an argument: str, bytes, path-like or descriptor. `None` for what is no file.
 
     With `follow=False` the last component stays as it is: what removing and renaming act on. What does not exist
     yet is named by its real directory.
     """
-    if isinstance(path, int):
+    if type(path) is str:
+        name = path
+    elif isinstance(path, int):
         return of_descriptor(path)
-    name = path if type(path) is str else text(path)
+    else:
+        name = text(path)
     directory_fd = dir_fd if dir_fd >= 0 and not name.startswith("/") else None
     if follow and (found := _kernel_name(name, directory_fd)):
         return found

@@ -127,7 +127,7 @@ def _covering(o: Occurrence, effect: Effect, argv: Sequence[object], *also: obje
         if call is not None:
             call.covered |= dict.fromkeys((_same_start(effect, argv), *also), action_id)
 
-    return (effect._replace(allowed=cover),)
+    return (effect.but(allowed=cover),)
 
 
 def _unless_covered(effect: Effect, argv: Sequence[object]) -> Effects:
@@ -144,7 +144,7 @@ def _popen(o: Occurrence) -> Effects:
     executable, args, cwd, env = o.args
     argv = _arguments(args)
     if o.call is not None and o.call.name != "subprocess.Popen":
-        o = o._replace(call=None)
+        o = o.but(call=None)
     return _covering(o, spawn(executable, argv, op=o.event, env=env, cwd=cwd), argv)
 
 

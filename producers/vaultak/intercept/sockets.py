@@ -72,7 +72,7 @@ def _joined(sock: socket.socket, effect: Effect) -> Effects:
             while len(_judged) > MAX_CONNECTIONS:
                 _judged.popitem(last=False)
 
-    return (effect._replace(allowed=joined),)
+    return (effect.but(allowed=joined),)
 
 
 def _key(fd: int) -> tuple[str, int] | None:

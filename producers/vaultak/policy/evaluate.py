@@ -49,6 +49,11 @@ class CompiledPolicy:
         self._types = None if settings.allowed_action_types is None else frozenset(settings.allowed_action_types)
         self._limit_decision = _LIMIT_DECISION[settings.mode]
 
+    @property
+    def is_pure(self) -> bool:
+        """Whether a verdict depends on nothing but the action itself."""
+        return self.settings.max_actions_per_minute is None
+
     def evaluate(
         self,
         action_type: ActionType,

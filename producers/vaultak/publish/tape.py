@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from vaultak._native import core
 from vaultak.publish.frames import HEADER, MAX_BODY_BYTES
 
-PREPARED_AHEAD_BYTES = 128 * 1024
+PREPARED_AHEAD_BYTES = 16 * 1024
 _PAGE_BYTES = mmap.PAGESIZE
 _POPULATE_WRITE = 23
 """`MADV_POPULATE_WRITE` of Linux 5.14: the kernel provides pages in one go; one by one, on first touch, they cost
