@@ -20,6 +20,7 @@ from vaultak.intercept import (
     environment,
     files,
     freezing,
+    held,
     hook,
     http_client,
     importing,
@@ -27,6 +28,7 @@ from vaultak.intercept import (
     mail,
     names,
     native_files,
+    originals,
     pools,
     processes,
     sockets,
@@ -65,6 +67,7 @@ _TARGETS: Final = (
     web_aiohttp,
     web_websockets,
     mail,
+    originals,
 )
 
 _lock = threading.Lock()
@@ -85,6 +88,7 @@ def install() -> None:
     with _lock:
         if current() is None:
             importing.note_loaded()
+            held.note_streams()
         if _installed:
             return
         origins.learn_sdk()

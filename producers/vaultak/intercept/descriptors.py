@@ -13,7 +13,7 @@ from typing import Any
 from vaultak.intercept import paths
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
-from vaultak.intercept.held import STANDARD_STREAMS, keep_content, through
+from vaultak.intercept.held import is_stream, keep_content, through
 from vaultak.intercept.patching import patch_function
 from vaultak.intercept.sockets import is_judged, resource_of
 from vaultak.wire import ActionType
@@ -23,7 +23,7 @@ _ACCESS_READ, _ACCESS_COPY = 1, 3  # of `mmap`: neither changes the file
 
 def _written(fd: object, op: str) -> Effects:
     """What writing to a descriptor does: to a file, or to the peer of a socket; nothing through a pipe."""
-    if not isinstance(fd, int) or fd in STANDARD_STREAMS:
+    if not isinstance(fd, int) or is_stream(fd):
         return NONE
     return _sent_through(fd, op) if paths.of_descriptor(fd) is None else through(fd, op, writes=True)
 

@@ -23,14 +23,36 @@ MAX_HELD = 4096
 """Files remembered as opened; using a descriptor of one forgotten is an action of its own, nothing else."""
 
 STANDARD_STREAMS = (0, 1, 2)
+_CLOSED = (-1, -1)
 _TERMINALS = ("/dev/pts/", "/dev/tty", "/dev/console", "/dev/ptmx")
 INERT = frozenset({"/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random"})
 """Devices that hold nothing and keep nothing."""
+
+_streams: dict[int, tuple[int, int]] = {}
+"""What the standard streams are, as the host left them: device and inode."""
 
 Journal = Callable[["UndoLog", str], object]
 
 _held: OrderedDict[tuple[str, str, bool], None] = OrderedDict()
 """Agent, path, and whether it may write."""
+
+
+def note_streams() -> None:
+    """Remember what the standard streams are. To be called outside every monitor: an agent can put a file there."""
+    _streams.update((fd, _identity(fd)) for fd in STANDARD_STREAMS)
+
+
+def is_stream(fd: int) -> bool:
+    """Whether a descriptor is a standard stream, and still what the host left there."""
+    return fd in STANDARD_STREAMS and _streams.get(fd, _CLOSED) == _identity(fd) != _CLOSED
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return _CLOSED
+    return found.st_dev, found.st_ino
 
 
 def keep_content(path: str) -> Journal:
@@ -56,7 +78,7 @@ def _holds(agent_id: str, path: str, writes: bool) -> bool:
 
 def through(fd: object, op: str, *, writes: bool) -> Effects:
     """What using a descriptor does to the file behind it; nothing where there is none: a pipe, a socket, a terminal."""
-    if not isinstance(fd, int) or fd in STANDARD_STREAMS:
+    if not isinstance(fd, int) or is_stream(fd):
         return NONE
     path, governor = paths.of_descriptor(fd), current()
     if path is None or governor is None or path in INERT or path.startswith(_TERMINALS):

@@ -16,15 +16,25 @@ Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], A
 
 origins.make_transparent(cast(FunctionType, observe("")))
 
+_JUDGING = "vaultak.intercept.enforce"
+"""Where the wrappers come from that judge what has no event."""
+
 
 _replaced: dict[int, tuple[object, object]] = {}
+
+
+_latest: dict[str, dict[str, object]] = {}
+"""What each module's functions were replaced by."""
+
+awaited: set[str] = set()
+"""Modules to be patched when they are imported."""
 
 
 class Patched(wrapt.FunctionWrapper[..., Any]):
     """A wrapped builtin. Pickles to its public name, as the original does."""
 
     def __reduce_ex__(self, protocol: Any) -> str:
-        return str(self.__wrapped__.__qualname__)
+        return str(self.__qualname__)
 
     def __copy__(self) -> Patched:
         return self
@@ -33,21 +43,38 @@ class Patched(wrapt.FunctionWrapper[..., Any]):
         return self
 
 
+class Sealed(Patched):
+    """A wrapped builtin without an audit event: only its patch judges, so it does not offer the original."""
+
+    @property
+    def __wrapped__(self) -> Any:  # type: ignore[override]
+        raise AttributeError("__wrapped__")
+
+
 def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper) -> None:
     """Replace one builtin under every module that exports it, by one object. Absent names are left absent."""
     loaded = [module for module in map(sys.modules.get, modules) if module is not None and hasattr(module, name)]
     if not loaded:
         return
     original = getattr(loaded[0], name)
-    patched = Patched(original, wrapper)
+    judges = isinstance(original, Sealed) or getattr(wrapper, "__module__", "") == _JUDGING
+    patched = (Sealed if judges else Patched)(original, wrapper)
     _replaced[id(original)] = (original, patched)
     for module in loaded:
         if getattr(module, name) is original:
             setattr(module, name, patched)
+            _latest.setdefault(module.__name__, {})[name] = patched
+
+
+def restore(module: ModuleType, name: str) -> None:
+    """Put the patches into a module that was made anew."""
+    if sys.modules.get(name) is not module:
+        vars(module).update(_latest.get(name, {}))
 
 
 def when_imported(module: str, patch: Callable[[], None]) -> None:
     """Patch a module that the host may import later, or never: nothing is loaded for its sake."""
+    awaited.add(module)
     wrapt.register_post_import_hook(lambda _module: patch(), module)
 
 
