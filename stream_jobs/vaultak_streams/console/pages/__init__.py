@@ -1,0 +1,1 @@
+"""The pages, one file each: `routes()` of each is what it answers."""
