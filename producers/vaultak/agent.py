@@ -173,12 +173,14 @@ class Agent:
     def repeat(self, session_id: str, action_type: ActionType, resource: str, known: Repeat) -> str:
         """Put an action on record that is allowed as it was before; its id, or nothing where it has to be judged."""
         guard = self._guard
-        if guard.state is not _RUNNING or guard.policy is not known.policy or self.emitter.chain is not known.chain:
+        if (
+            guard.state is not _RUNNING
+            or guard.policy is not known.policy
+            or self.emitter.chain is not known.chain
+            or self._forked
+        ):
             return ""
-        if self._forked:
-            return ""
-        action_id = new_id()
-        now_s = time.time()
+        action_id, now_s = new_id(), time.time()
         try:
             ts = known.write(action_id, now_s, known.head)
         except Exception as e:  # noqa: BLE001 - whatever it is, it is ours

@@ -7,7 +7,7 @@ Nothing is kept for actions that are counted, denied, alerted on, or whose paylo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from vaultak.chain import Chain, Write
 from vaultak.policy.evaluate import CompiledPolicy
@@ -23,7 +23,7 @@ class Fixed(dict[str, str]):
     __slots__ = ()
 
 
-class Repeat(NamedTuple):
+class Repeat(msgspec.Struct, frozen=True):
     """An allowed action, ready to be allowed and put on record again."""
 
     payload: Fixed

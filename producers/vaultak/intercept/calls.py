@@ -37,16 +37,19 @@ class Call(msgspec.Struct, eq=False):
         if not self.actions:
             return
         duration_ms = (_clock() - self.started_s) * 1000
-        status, text = _outcome(error)
+        status, text = _SUCCESS if error is None else _outcome(error)
         for governor, action_id in self.actions:
             governor.after(action_id, status, error=text, duration_ms=duration_ms)
         self.actions.clear()
 
 
-def _outcome(error: BaseException | None) -> tuple[OutcomeStatus, str]:
+_SUCCESS = (OutcomeStatus.OK, "")
+
+
+def _outcome(error: BaseException) -> tuple[OutcomeStatus, str]:
     # A non-blocking connect that has begun is a success: its end is seen by the loop, not by the call.
-    if error is None or isinstance(error, BlockingIOError):
-        return OutcomeStatus.OK, ""
+    if isinstance(error, BlockingIOError):
+        return _SUCCESS
     if isinstance(error, ActionDeniedError | AgentKilledError):
         return OutcomeStatus.DENIED, str(error)[:MAX_ERROR_CHARS]
     if isinstance(error, SystemExit | KeyboardInterrupt):

@@ -128,13 +128,14 @@ def _source_of(code: CodeType, frame: FrameType | None) -> str:
 def _imported(code: CodeType, frame: FrameType) -> Effects:
     """A module's body about to be run by the import system, or by somebody through one of its functions."""
     executes = frame.f_code.co_name == "exec_module"
-    loader = frame.f_locals.get("self") if executes else None
+    given = frame.f_locals
+    loader = given.get("self") if executes else None
     if executes and (importing.is_frozen(frame) or importing.is_installed(loader)):
         return NONE
     origins.distrust(code)
     file = os.path.realpath(importing.file_of(loader) or code.co_filename)
     importing.note(file)
-    name = getattr(frame.f_locals.get("module"), "__name__", None)
+    name = getattr(given.get("module"), "__name__", None)
     resource = f"module:{name}" if isinstance(name, str) else f"code:{paths.printable(code.co_filename)}"
     return _code(resource, {"op": "import", "file": paths.printable(file)})
 
@@ -239,12 +240,23 @@ CLASSIFIERS: dict[str, Classifier] = {
 }
 
 
+def _backend(o: Occurrence) -> Effects:
+    """`_cffi_backend.load_library(name, flags)`."""
+    name = o.args[0] if o.args else None
+    return _library(o.but(args=(None if name is None else paths.text(name),)))
+
+
 def patch() -> None:
     """Outcomes of executing text, where a wrapper cannot change what the text sees: native loading only.
 
     `exec` and `eval` look at their caller's frame, and a wrapper would be that caller.
     """
     when_imported("ctypes", _patch_ctypes)
+    when_imported("_cffi_backend", _patch_cffi)
+
+
+def _patch_cffi() -> None:
+    patch_function(("_cffi_backend",), "load_library", enforce("cffi.load_library", _backend))
 
 
 def _patch_ctypes() -> None:

@@ -13,7 +13,7 @@ import os
 from types import FrameType
 from typing import Any
 
-from vaultak.intercept import held, importing, paths
+from vaultak.intercept import held, importing, paths, sockets
 from vaultak.intercept.calls import covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import Journal, keep_content
@@ -25,6 +25,7 @@ from vaultak.wire import ActionType
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _WRITE_LETTERS = frozenset("wax+")
 _MODES = 64
+_NO_FOLLOW, _INERT = os.O_NOFOLLOW, held.INERT
 _BRACKETS = ("<", b"<")
 _FOREIGN, _IMPORTER, _FILE_READ = Origin.FOREIGN, Origin.IMPORTER, ActionType.FILE_READ
 _PATH_ONLY = getattr(os, "O_PATH", 0)
@@ -42,6 +43,8 @@ def _opened(o: Occurrence) -> Effects:
     if isinstance(name, int):
         if importing.caches(o.frame, paths.of_descriptor(name) or ""):
             return NONE
+        if writes and (o.call is None or o.call.name != "open" or o.call.argument(7, "opener") is None):
+            return held.through(name, "open", writes=True) or sockets.sent_through(name, "open")
         return held.through(name, "open", writes=writes)
     if flags & _PATH_ONLY == _PATH_ONLY != 0:
         return NONE
@@ -59,8 +62,8 @@ def _opened(o: Occurrence) -> Effects:
             return NONE
         frame = importing.user(frame)
         origin = _FOREIGN if frame is None else origins.of(frame.f_code)
-    path = paths.resolve(name, dir_fd, follow=not flags & os.O_NOFOLLOW)
-    if path is None or path in held.INERT:
+    path = paths.resolve(name, dir_fd, follow=not flags & _NO_FOLLOW)
+    if path is None or path in _INERT:
         return NONE
     payload = _payload(mode if isinstance(mode, str) else _mode(flags))
     if writes:
@@ -73,9 +76,9 @@ def _opened(o: Occurrence) -> Effects:
             return NONE
         # What `os.open` gives is a bare descriptor: its uses belong to this action.
         return (Effect(_FILE_READ, paths.printable(path), payload, allowed=held.remember(path, writes=False)),)
-    if is_upkeep(path, frame, origin):
+    if (origin is not _FOREIGN or frame is None) and is_upkeep(path, frame, origin):
         return NONE
-    return (Effect(_FILE_READ, paths.printable(path), payload),)
+    return (Effect(_FILE_READ, path if path.isascii() else paths.printable(path), payload),)
 
 
 _payloads: dict[str, Fixed] = {}

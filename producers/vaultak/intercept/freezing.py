@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from types import CodeType, FunctionType, ModuleType
 
+from vaultak.intercept import importing
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.trust import Origin, origins
 from vaultak.wire import ActionType
@@ -39,6 +40,7 @@ def _replaced(o: Occurrence) -> Effects:
     owner, name = o.args[:2]
     if isinstance(o.args[-1], CodeType) and (o.frame is None or origins.of(o.frame.f_code) is not Origin.LIBRARY):
         origins.distrust(o.args[-1])
+        importing.forget_classes()
     if not isinstance(owner, FunctionType) or not owner.__module__.startswith(_PACKAGE):
         return NONE
     resource = f"code:{owner.__module__}.{owner.__qualname__}"

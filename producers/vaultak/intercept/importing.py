@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from operator import is_
 from types import FrameType, FunctionType
 from typing import Any
 
@@ -17,6 +18,9 @@ from vaultak.intercept.trust import LIBRARY_ROOTS, Origin, origins
 
 MAX_LOADED = 65_536
 """Source files remembered as loaded; the lines of one forgotten are read by an action of its own, nothing else."""
+
+MAX_CLASSES = 256
+"""Loaders' classes remembered as looked through."""
 
 _PREFIX = sys.pycache_prefix
 _WRITERS = ("_write_atomic", "set_data")
@@ -67,13 +71,28 @@ def caches(frame: FrameType | None, path: str) -> bool:
 
 def is_genuine(loader: object) -> bool:
     """Whether a loader does what the import system's or an installed library's class says: no method is foreign."""
-    if any(callable(value) for value in vars(loader).values()):
+    return not any(map(callable, vars(loader).values())) and all(map(_is_as_written, type(loader).__mro__[:-1]))
+
+
+_written: dict[type, tuple[object, ...]] = {}
+"""The members of classes that were looked through: a class none of whose members was exchanged is what it was."""
+
+
+def _is_as_written(kind: type) -> bool:
+    members = tuple(vars(kind).values())
+    known = _written.get(kind, ())
+    if members and len(known) == len(members) and all(map(is_, known, members)):
+        return True
+    if any(isinstance(m, property) or (isinstance(m, FunctionType) and _is_foreign(m)) for m in members):
         return False
-    return not any(
-        isinstance(value, property) or (isinstance(value, FunctionType) and _is_foreign(value))
-        for kind in type(loader).__mro__[:-1]
-        for value in vars(kind).values()
-    )
+    if len(_written) < MAX_CLASSES:
+        _written[kind] = members
+    return True
+
+
+def forget_classes() -> None:
+    """Look through them again: a function's code has been replaced."""
+    _written.clear()
 
 
 def _is_foreign(function: FunctionType) -> bool:
