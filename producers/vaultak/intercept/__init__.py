@@ -13,6 +13,7 @@ from typing import Final
 
 from vaultak.governor import current
 from vaultak.intercept import (
+    alarms,
     children,
     code,
     databases,
@@ -31,6 +32,7 @@ from vaultak.intercept import (
     originals,
     pools,
     processes,
+    semaphores,
     sockets,
     system,
     threads,
@@ -67,6 +69,8 @@ _TARGETS: Final = (
     web_aiohttp,
     web_websockets,
     mail,
+    alarms,
+    semaphores,
     originals,
 )
 

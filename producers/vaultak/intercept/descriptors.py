@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import socket
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurren
 from vaultak.intercept.enforce import enforce
 from vaultak.intercept.held import is_stream, keep_content, through
 from vaultak.intercept.patching import patch_function
-from vaultak.intercept.sockets import is_judged, resource_of
+from vaultak.intercept.sockets import sent_through
 from vaultak.wire import ActionType
 
 _ACCESS_READ, _ACCESS_COPY = 1, 3  # of `mmap`: neither changes the file
@@ -25,21 +25,7 @@ def _written(fd: object, op: str) -> Effects:
     """What writing to a descriptor does: to a file, or to the peer of a socket; nothing through a pipe."""
     if not isinstance(fd, int) or is_stream(fd):
         return NONE
-    return _sent_through(fd, op) if paths.of_descriptor(fd) is None else through(fd, op, writes=True)
-
-
-def _sent_through(fd: int, op: str) -> Effects:
-    if is_judged(fd):
-        return NONE
-    try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            family, peer = sock.family, sock.getpeername()
-    except OSError:
-        return NONE
-    if not peer:
-        return NONE
-    resource, payload = resource_of(family, peer)
-    return (Effect(ActionType.NETWORK_REQUEST, resource, payload | {"op": op, "fd": fd}),)
+    return sent_through(fd, op) if paths.of_descriptor(fd) is None else through(fd, op, writes=True)
 
 
 def _argument(o: Occurrence, position: int, keyword: str) -> object:
@@ -65,7 +51,7 @@ def _copies(source: tuple[int, str], target: tuple[int, str]) -> Classifier:
 
 
 def _duplicated(o: Occurrence) -> Effects:
-    """`dup2` puts a file under a number that others write to: standard output, say."""
+    """`dup2` puts a file under a number that others write to, standard output, say; `dup` under the first free one."""
     fd = _argument(o, 0, "fd")
     return through(fd, o.event, writes=_may_write(fd))
 
@@ -82,9 +68,28 @@ def _mapped(o: Occurrence) -> Effects:
     return through(fd, o.event, writes=access not in (_ACCESS_READ, _ACCESS_COPY) and _may_write(fd))
 
 
+def _commanded(o: Occurrence) -> Effects:
+    """The few commands of `fcntl` that act: a further number for a file, a process to be signalled."""
+    fd, command, argument = o.args
+    if command in _DUPLICATES:
+        return through(fd, o.event, writes=_may_write(fd))
+    return _owned(argument, o.event) if command in _OWNERS else NONE
+
+
+def _owned(argument: object, op: str) -> Effects:
+    """Whom the kernel signals, with a signal of the agent's choice, when a descriptor becomes ready."""
+    if isinstance(argument, bytes | bytearray):
+        argument = int.from_bytes(bytes(argument)[-_PID_BYTES:], sys.byteorder, signed=True)
+    if argument in (0, os.getpid()):
+        return NONE
+    return (Effect(ActionType.PROCESS_SPAWN, f"process:pid:{argument}", {"op": f"{op} F_SETOWN"}),)
+
+
 def _controlled(o: Occurrence) -> Effects:
-    """The few controls that write: a file cloned into another, input put into a terminal."""
+    """The few controls that act: a file cloned into another, input put into a terminal, a process to be signalled."""
     fd, request = o.args[:2]
+    if request in _OWNER_REQUESTS:
+        return _owned(o.args[2], o.event)
     if request == _TIOCSTI:
         return (Effect(ActionType.CUSTOM, "terminal:input", {"op": "ioctl TIOCSTI", "fd": fd}),)
     return _written(fd, o.event) if request in _CLONES else NONE
@@ -118,6 +123,11 @@ def _signalled(o: Occurrence) -> Effects:
 
 
 _TIOCSTI = getattr(termios, "TIOCSTI", -1)
+_DUPLICATES = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC)
+_OWNERS = (fcntl.F_SETOWN, 15)
+_OWNER_REQUESTS = (0x8901, 0x8902)
+"""F_SETOWN, F_SETOWN_EX, FIOSETOWN and SIOCSPGRP of Linux."""
+_PID_BYTES = 4
 _CLONES = (0x40049409, 0x4020940D)
 """FICLONE and FICLONERANGE of `linux/fs.h`."""
 
@@ -132,6 +142,7 @@ _CALLS: dict[str, Classifier] = {
     "readinto": _reads,
     "pread": _reads,
     "preadv": _reads,
+    "dup": _duplicated,
     "dup2": _duplicated,
     "sendfile": _copies((1, "in_fd"), (0, "out_fd")),
     "copy_file_range": _copies((0, "src"), (1, "dst")),
@@ -144,7 +155,7 @@ _IDENTITIES = (
     "initgroups", "setsid", "setpgid", "chroot", "unshare", "setns",
 )  # fmt: skip
 
-CLASSIFIERS: dict[str, Classifier] = {"mmap.__new__": _mapped, "fcntl.ioctl": _controlled}
+CLASSIFIERS: dict[str, Classifier] = {"mmap.__new__": _mapped, "fcntl.ioctl": _controlled, "fcntl.fcntl": _commanded}
 """The others are effects without an event."""
 
 

@@ -73,6 +73,16 @@ def _certificates(*arguments: tuple[int, str]) -> Classifier:
     return classify
 
 
+_PLACES = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+"""Where the host has its certificates read from."""
+
+
+def _defaults(o: Occurrence) -> Effects:
+    """Certificates from where the agent has put the variables that OpenSSL looks at."""
+    changed = (now for name, host in _PLACES.items() if (now := os.environ.get(name)) and now != host)
+    return tuple(effect for place in changed for effect in _read(place, o))
+
+
 # -- dbm -------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +150,7 @@ _MODULES: dict[str, dict[str, Classifier]] = {
         "append_history_file": _named(_written, 1, _HISTORY),
         "read_init_file": _named(_read, 0, _INIT),
     },
+    "_ssl": {"_test_decode_cert": lambda o: _read(o.args[0], o)},
     "spwd": dict.fromkeys(("getspnam", "getspall"), lambda o: _read(SHADOW, o)),
     "_gdbm": {"open": _database(("",))},
     "_dbm": {"open": _database((".dir", ".pag"))},
@@ -163,9 +174,12 @@ def _patch_module(module: str) -> None:
 def _patch_ssl() -> None:
     context = sys.modules["ssl"].SSLContext
     chain = enforce("ssl.load_cert_chain", _certificates((1, "certfile"), (2, "keyfile")), on_instance=True)
-    locations = enforce("ssl.load_verify_locations", _certificates((1, "cafile")), on_instance=True)
+    locations = enforce("ssl.load_verify_locations", _certificates((1, "cafile"), (2, "capath")), on_instance=True)
     patch_method(context, "load_cert_chain", chain)
     patch_method(context, "load_verify_locations", locations)
+    patch_method(
+        context, "set_default_verify_paths", enforce("ssl.set_default_verify_paths", _defaults, on_instance=True)
+    )
     patch_method(context, "load_dh_params", enforce("ssl.load_dh_params", _certificates((1, "path")), on_instance=True))
 
 

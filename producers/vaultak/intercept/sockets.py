@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
+import struct
 import sys
 from collections import OrderedDict
 from typing import Any
 
 from vaultak.governor import current
-from vaultak.intercept import names, paths
+from vaultak.intercept import held, names, paths
 from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
@@ -83,9 +85,57 @@ def _key(fd: int) -> tuple[str, int] | None:
         return None
 
 
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
 def is_judged(fd: int) -> bool:
     """Whether the running agent was judged for the connection of this socket."""
     return _key(fd) in _judged
+
+
+def sent_through(fd: int, op: str) -> Effects:
+    """Writing to a descriptor: to a peer, where it is a socket that the running agent was not judged for."""
+    if not _is_socket(fd) or is_judged(fd):
+        return NONE
+    sock = socket.socket(fileno=fd)
+    try:
+        family, peer = sock.family, sock.getpeername()
+    except OSError:
+        return NONE
+    finally:
+        sock.detach()
+    if not peer:
+        return NONE
+    resource, payload = resource_of(family, peer)
+    return (Effect(ActionType.NETWORK_REQUEST, resource, payload | {"op": op, "fd": fd}),)
+
+
+def _listens(o: Occurrence) -> Effects:
+    """Listening without having bound: the kernel chooses a port, at every address."""
+    sock = o.args[0]
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.getsockname()[1]:
+        return NONE
+    return (_effect(sock, (sock.getsockname()[0], 0), o.event),)
+
+
+def _handed(o: Occurrence) -> Effects:
+    """`sendmsg` with descriptors in it: whoever takes them uses the files."""
+    ancillary = o.call.argument(1, "ancdata") if o.call is not None else None
+    effects: list[Effect] = []
+    for level, kind, data in ancillary if isinstance(ancillary, list | tuple) else ():
+        if (level, kind) == (socket.SOL_SOCKET, _RIGHTS):
+            numbers = bytes(data)
+            for fd in struct.unpack(f"{len(numbers) // _FD_BYTES}i", numbers[: len(numbers) // _FD_BYTES * _FD_BYTES]):
+                effects += held.through(fd, o.event, writes=True)
+    return (*effects, *_sent(o))
+
+
+_RIGHTS = getattr(socket, "SCM_RIGHTS", -1)
+_FD_BYTES = struct.calcsize("i")
 
 
 def _addressed(o: Occurrence) -> Effects:
@@ -140,8 +190,9 @@ def patch() -> None:
     """Outcomes of connections, and judgement of what has no event."""
     for name in ("connect", "connect_ex", "bind", "sendto"):
         patch_method(socket.socket, name, observe(f"socket.{name}"))
-    for name in ("send", "sendall", "sendmsg", "sendfile"):
-        patch_method(socket.socket, name, enforce(f"socket.{name}", _sent, on_instance=True))
+    for name, classifier in {**dict.fromkeys(("send", "sendall", "sendfile"), _sent), "sendmsg": _handed}.items():
+        patch_method(socket.socket, name, enforce(f"socket.{name}", classifier, on_instance=True))
+    patch_method(socket.socket, "listen", enforce("socket.listen", _listens, on_instance=True))
     when_imported("ssl", _patch_ssl)
 
 
