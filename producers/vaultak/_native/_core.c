@@ -163,9 +163,16 @@ static int judge(const Hook *hook, const char *event, PyObject *args) {
     return 0;
 }
 
+/* The event of an import names a file when native code is about to be loaded; without one there is nothing to judge:
+ * a module's body is, when it is executed. There are thousands of these. */
+static int is_plain_import(const char *event, PyObject *args) {
+    return strcmp(event, "import") == 0 && PyTuple_CheckExact(args) && PyTuple_GET_SIZE(args) > 1 &&
+           PyTuple_GET_ITEM(args, 1) == Py_None;
+}
+
 static int on_event(const char *event, PyObject *args, void *data) {
     const Hook *hook = data;
-    if (!wanted(hook, event) || !Py_IsInitialized()) return 0;
+    if (!wanted(hook, event) || is_plain_import(event, args) || !Py_IsInitialized()) return 0;
     if (PyInterpreterState_Get() != hook->interpreter) return 0;
     return judge(hook, event, args);
 }
