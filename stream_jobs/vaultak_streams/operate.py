@@ -64,6 +64,7 @@ async def send_command(
     *,
     reason: str = "",
     action_id: str = "",
+    incident_id: str = "",
     issued_by: str = "operator",
     ack_timeout_s: float = 3.0,
 ) -> Delivery:
@@ -72,7 +73,7 @@ async def send_command(
     The acks partition is read from its end as it was *before* the command, so no answer is missed. Raises
     `BrokerUnavailableError` when nothing could be sent.
     """
-    unsigned = _command(agent_id, command, reason, action_id, issued_by)
+    unsigned = _command(agent_id, command, reason, action_id, incident_id, issued_by)
     signed = sign(unsigned)
     async with _clients(settings) as (producer, consumer):
         await _seek_to_end(consumer, settings.topics.acks, agent_id)
@@ -81,7 +82,9 @@ async def send_command(
     return Delivery(command=signed, acks=tuple(acks))
 
 
-def _command(agent_id: str, command: CommandType, reason: str, action_id: str, issued_by: str) -> Command:
+def _command(
+    agent_id: str, command: CommandType, reason: str, action_id: str, incident_id: str, issued_by: str
+) -> Command:
     now_us = time.time_ns() // 1000
     return Command(
         command_id=uuid7(),
@@ -92,6 +95,7 @@ def _command(agent_id: str, command: CommandType, reason: str, action_id: str, i
         issued_by=issued_by,
         epoch=now_us if command in STATE_AFTER else 0,
         action_id=action_id,
+        incident_id=incident_id,
         reason=reason,
     )
 

@@ -19,11 +19,13 @@ from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.gate import Gate
 from vaultak_streams.console.live import Live
 from vaultak_streams.console.options import ConsoleOptions
-from vaultak_streams.console.pages import fleet
+from vaultak_streams.console.pages import acts, agent, fleet, health, incidents, policy, search
 from vaultak_streams.console.rendering import HERE, page
 from vaultak_streams.console.sessions import Sessions
 from vaultak_streams.console.sign_in import SignIn
 from vaultak_streams.store.errors import StoreError
+
+PAGES = (fleet, agent, incidents, search, acts, policy, health)
 
 log = structlog.get_logger("vaultak.console")
 
@@ -47,7 +49,7 @@ def build(desk: Desk, options: ConsoleOptions, secret: bytes) -> Starlette:
             Mount("/static", StaticFiles(directory=HERE / "static")),
             *SignIn(options, sessions, accounts).routes(),
             *live.routes(),
-            *fleet.routes(desk),
+            *(route for module in PAGES for route in module.routes(desk)),
         ],
         middleware=[Middleware(Gate, options=options, sessions=sessions, accounts=accounts)],
         exception_handlers={HTTPException: _refused, StoreError: _store_away},

@@ -12,8 +12,8 @@ MAX_NAME_CHARS = 120
 class Role(enum.StrEnum):
     """Each may do what the ones before it may.
 
-    A viewer looks; an operator also pauses, resumes, approves, denies, rolls back and closes incidents; an admin also
-    kills, and addresses every agent at once.
+    A viewer looks; an operator also pauses, resumes, kills, rolls back, approves and denies, one agent at a time; an
+    admin also addresses every agent at once.
     """
 
     VIEWER = "viewer"

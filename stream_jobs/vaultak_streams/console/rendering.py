@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from vaultak_streams.console.search_terms import quoted
+
 HERE = Path(__file__).parent
 
 _environment = Environment(
@@ -77,6 +79,31 @@ def stamp(when: dt.datetime | None) -> str:
     return "–" if when is None else _aware(when).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def day(when: dt.datetime | None) -> str:
+    """`today`, else `23 Nov`."""
+    if when is None:
+        return ""
+    same = _aware(when).date() == dt.datetime.now(dt.UTC).date()
+    return "today" if same else f"{when.day} {when:%b}"
+
+
+def moment(when: dt.datetime | str) -> str:
+    """A time of the store, or of a message."""
+    if isinstance(when, str):
+        return visible(when).replace("T", " ").removesuffix("Z")
+    return f"{stamp(when)}.{when.microsecond // 1000:03}"
+
+
+def exact(when: dt.datetime) -> str:
+    """To the microsecond, for paging."""
+    return _aware(when).isoformat(timespec="microseconds")
+
+
+def term(value: str, name: str) -> str:
+    """As a term of the search box."""
+    return quoted(name, value)
+
+
 def iso(when: dt.datetime | None) -> str:
     return "" if when is None else _aware(when).isoformat(timespec="milliseconds")
 
@@ -107,6 +134,5 @@ def _aware(when: dt.datetime) -> dt.datetime:
     return when if when.tzinfo else when.replace(tzinfo=dt.UTC)
 
 
-_environment.filters |= {
-    f.__name__: f for f in (visible, number, risk, level, ago, clock, stamp, iso, span, pretty)
-}  # fmt: skip
+_FILTERS = (visible, number, risk, level, ago, clock, stamp, moment, day, exact, term, iso, span, pretty)
+_environment.filters |= {function.__name__: function for function in _FILTERS}

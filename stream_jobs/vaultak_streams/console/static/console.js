@@ -60,7 +60,20 @@
     const opener = event.target.closest("[data-dialog]");
     if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); }
     const closer = event.target.closest("[data-close]");
-    if (closer) closer.closest("dialog")?.close();
+    const within = closer?.closest("dialog");
+    if (within) { event.preventDefault(); within.close(); }
+  });
+  // A form that asks before an act opens above the page; without this script it is a page of its own.
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-act]");
+    if (!link || event.ctrlKey || event.metaKey || event.button) return;
+    event.preventDefault();
+    const box = $("#act");
+    const answer = await fetch(link.href, { headers: { "hx-request": "true" } });
+    if (!answer.ok) { location.href = link.href; return; }
+    box.innerHTML = await answer.text();
+    box.showModal();
+    $("input[name=reason]", box)?.focus();
   });
   document.addEventListener("submit", (event) => {
     const button = event.submitter;
