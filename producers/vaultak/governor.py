@@ -68,22 +68,25 @@ class Governor(Protocol):
         ...
 
 
-_UNSET: Any = object()
+_state = globals()
+"""What is kept when the module is reloaded: an agent that does so stays governed."""
+
+_UNSET: Any = _state.setdefault("_UNSET", object())
 """The context says nothing: it was made empty, or nobody has activated anything in it."""
 
-working: dict[int, Governor | None] = {}
+working: dict[int, Governor | None] = _state.setdefault("working", {})
 """Whom each thread works for, by its identity: what synchronous monitors and bound tasks say. For a kill."""
 
-bound: set[int] = set()
+bound: set[int] = _state.setdefault("bound", set())
 """Threads that do so because work was handed to them, not because a monitor was entered there."""
 
 boundary = threading.RLock()
 """Held while a thread that works for a killed agent is looked at, and while one leaves it."""
 
-killed: set[str] = set()
+killed: set[str] = _state.setdefault("killed", set())
 """Agents that were killed in this process."""
 
-_current: ContextVar[Governor | None] = ContextVar("vaultak_governor", default=_UNSET)
+_current: ContextVar[Governor | None] = _state.setdefault("_current", ContextVar("vaultak_governor", default=_UNSET))
 Activation = Token[Governor | None]
 
 
@@ -95,7 +98,7 @@ class _Held(threading.local):
         self.top: Governor | None = None
 
 
-_held = _Held()
+_held: _Held = _state.setdefault("_held", _Held())
 _NOBODY: Any = (None, None, False)
 _get = _current.get
 

@@ -140,13 +140,17 @@ def _imported(code: CodeType, frame: FrameType) -> Effects:
     return _code(resource, {"op": "import", "file": paths.printable(file)})
 
 
+_INTERNALS = frozenset({"_testcapi", "_testinternalcapi", "_testlimitedcapi", "_testclinic", "_xxtestfuzz"})
+"""The interpreter's tests of itself: threads, interpreters and frames that no monitor is told of."""
+
+
 def _extension(o: Occurrence) -> Effects:
     """The `import` event names a file for extension modules only."""
     name, file = o.args[:2]
     if file is None:
         return NONE
     path = paths.resolve(file) or paths.text(file)
-    if path.startswith(LIBRARY_ROOTS):
+    if path.startswith(LIBRARY_ROOTS) and name not in _INTERNALS:
         return NONE
     return _code(f"module:{name}", {"op": "import", "file": paths.printable(path), "native": True})
 

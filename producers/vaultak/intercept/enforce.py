@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 from vaultak.governor import current
@@ -13,7 +13,11 @@ from vaultak.intercept.calls import Call, here
 from vaultak.intercept.effect import Classifier, Occurrence
 from vaultak.intercept.hook import classify, judge
 from vaultak.intercept.patching import Wrapper
+from vaultak.intercept.plain import plainly
 from vaultak.intercept.trust import origins
+
+_IN_PYTHON = (FunctionType, MethodType)
+"""Python functions get what they were given."""
 
 
 def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> Wrapper:
@@ -30,6 +34,8 @@ def enforce(name: str, classifier: Classifier, *, on_instance: bool = False) -> 
         frame, own = origins.actor(sys._getframe(1))
         if own:
             return wrapped(*args, **kwargs)
+        if not isinstance(wrapped, _IN_PYTHON):
+            args, kwargs = plainly(args, kwargs)
         call = Call(name, args, kwargs, time.perf_counter())
         seen = (instance, *args) if on_instance else args
         here.calls.append(call)

@@ -18,6 +18,7 @@ from vaultak.intercept.calls import covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import Journal, keep_content
 from vaultak.intercept.patching import patch_function
+from vaultak.intercept.plain import plain
 from vaultak.intercept.trust import LIBRARY_ROOTS, Origin, origins
 from vaultak.repeat import Fixed
 from vaultak.wire import ActionType
@@ -40,7 +41,7 @@ def _effect(kind: ActionType, path: str, payload: dict[str, Any], journal: Journ
 def _opened(o: Occurrence) -> Effects:
     name, mode, flags = o.args
     writes = bool(flags & _WRITES) or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode))
-    if isinstance(name, int):
+    if type(name) is not str and isinstance(name := plain(name), int):
         if importing.caches(o.frame, paths.of_descriptor(name) or ""):
             return NONE
         if writes and (o.call is None or o.call.name != "open" or o.call.argument(7, "opener") is None):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vaultak.governor import current
 from vaultak.intercept import paths
 from vaultak.intercept.effect import NONE, Effect, Effects
+from vaultak.intercept.plain import number
 from vaultak.wire import ActionType
 
 if TYPE_CHECKING:
@@ -78,7 +79,10 @@ def _holds(agent_id: str, path: str, writes: bool) -> bool:
 
 def through(fd: object, op: str, *, writes: bool) -> Effects:
     """What using a descriptor does to the file behind it; nothing where there is none: a pipe, a socket, a terminal."""
-    if not isinstance(fd, int) or is_stream(fd):
+    if not isinstance(fd, int):
+        return NONE
+    fd = number(fd)
+    if is_stream(fd):
         return NONE
     path, governor = paths.of_descriptor(fd), current()
     if path is None or governor is None or path in INERT or path.startswith(_TERMINALS):

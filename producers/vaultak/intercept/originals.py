@@ -23,12 +23,12 @@ CLASSIFIERS: dict[str, Classifier] = {}
 
 def _made(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`_imp.create_builtin(spec)` and `_imp.create_dynamic(spec, file)`."""
+    name = getattr(args[0], "name", None) if args else None
+    if name in patching.awaited and name not in sys.modules and not _is_import(sys._getframe(1)):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)  # the usual way, in which its patches are put in place
     module = wrapped(*args, **kwargs)
-    name = getattr(module, "__name__", None)
     if isinstance(module, ModuleType) and isinstance(name, str):
-        if name in patching.awaited and name not in sys.modules and not _is_import(sys._getframe(1)):
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)  # the usual way, in which its patches are put in place
         patching.restore(module, name)
     return module
 

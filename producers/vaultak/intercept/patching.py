@@ -51,13 +51,17 @@ class Sealed(Patched):
         raise AttributeError("__wrapped__")
 
 
-def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper) -> None:
-    """Replace one builtin under every module that exports it, by one object. Absent names are left absent."""
+def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper, *, sealed: bool = False) -> None:
+    """Replace one builtin under every module that exports it, by one object. Absent names are left absent.
+
+    `sealed`: the original is not offered as `__wrapped__`, as nobody judges what goes around the patch. So it is with
+    every wrapper of `enforce`.
+    """
     loaded = [module for module in map(sys.modules.get, modules) if module is not None and hasattr(module, name)]
     if not loaded:
         return
     original = getattr(loaded[0], name)
-    judges = isinstance(original, Sealed) or getattr(wrapper, "__module__", "") == _JUDGING
+    judges = sealed or isinstance(original, Sealed) or getattr(wrapper, "__module__", "") == _JUDGING
     patched = (Sealed if judges else Patched)(original, wrapper)
     _replaced[id(original)] = (original, patched)
     for module in loaded:
@@ -67,9 +71,8 @@ def patch_function(modules: tuple[str, ...], name: str, wrapper: Wrapper) -> Non
 
 
 def restore(module: ModuleType, name: str) -> None:
-    """Put the patches into a module that was made anew."""
-    if sys.modules.get(name) is not module:
-        vars(module).update(_latest.get(name, {}))
+    """Put the patches into a module that was made anew, or that the interpreter has filled anew."""
+    vars(module).update(_latest.get(name, {}))
 
 
 def when_imported(module: str, patch: Callable[[], None]) -> None:

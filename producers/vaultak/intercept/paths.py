@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import cast
 
 from vaultak._native import core
+from vaultak.intercept.plain import number, plain
 from vaultak.intercept.trust import origins
 
 _O_PATH = getattr(os, "O_PATH", 0)
@@ -45,7 +46,7 @@ _kernel_name: Callable[[str, int | None], str | None] = core.kernel_name if core
 def of_descriptor(fd: int) -> str | None:
     """The file behind a descriptor; `None` for a pipe, a socket or a closed one."""
     try:
-        name = _readlink(f"/proc/self/fd/{fd}")
+        name = _readlink(f"/proc/self/fd/{number(fd)}")
     except OSError:
         return None
     if not name.startswith("/"):
@@ -57,9 +58,8 @@ def text(path: object) -> str:
     """A path as `str`, exactly as the kernel would get it. Raises `TypeError` for what is no path."""
     if type(path) is str:
         return path
-    if isinstance(path, str):
-        return str.__str__(path)
-    return os.fsdecode(path)  # type: ignore[arg-type]
+    exact = plain(path)
+    return exact if type(exact) is str else os.fsdecode(exact)
 
 
 def resolve(path: object, dir_fd: int = -1, *, follow: bool = True) -> str | None:
@@ -77,8 +77,8 @@ def resolve(path: object, dir_fd: int = -1, *, follow: bool = True) -> str | Non
     directory_fd = dir_fd if dir_fd >= 0 and not name.startswith("/") else None
     if follow and (found := _kernel_name(name, directory_fd)):
         return found
-    head, tail = os.path.split(name.rstrip("/") or "/")
-    if tail not in ("", ".", "..") and (parent := _kernel_name(head or ".", directory_fd)):
+    head, slash, tail = name.rstrip("/").rpartition("/")
+    if tail not in ("", ".", "..") and (parent := _kernel_name(head or slash or ".", directory_fd)):
         target = f"{parent.rstrip('/')}/{tail}"
         if not (follow and _is_link(target)):
             return target

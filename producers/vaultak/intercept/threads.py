@@ -102,12 +102,10 @@ CLASSIFIERS: dict[str, Classifier] = {}
 
 
 def patch() -> None:
-    patch_function(("_thread",), "start_new_thread", _start)
-    patch_function(("_thread",), "start_new", _start)
-    patch_function(("threading",), "_start_new_thread", _start)
     for module in ("_thread", "threading"):
-        patch_function((module,), "start_joinable_thread", _start)
-        patch_function((module,), "_start_joinable_thread", _start)
+        for name in ("start_new_thread", "start_new", "start_joinable_thread"):
+            patch_function((module,), name, _start, sealed=True)
+            patch_function((module,), f"_{name}", _start, sealed=True)
     when_imported("concurrent.futures.thread", _patch_executors)
     when_imported("multiprocessing.pool", _patch_pools)
     if sys.version_info < (3, 12):  # later ones tell the context of a task
