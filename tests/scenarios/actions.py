@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from scenarios import actions_code, actions_files, actions_native, actions_network, actions_processes
+from scenarios import (
+    actions_bent,
+    actions_code,
+    actions_files,
+    actions_more,
+    actions_native,
+    actions_network,
+    actions_processes,
+)
 from scenarios.actions_sandbox import Way
 
 WAYS: tuple[Way, ...] = (
@@ -11,4 +19,6 @@ WAYS: tuple[Way, ...] = (
     *actions_processes.WAYS,
     *actions_network.WAYS,
     *actions_code.WAYS,
+    *actions_more.WAYS,
+    *actions_bent.WAYS,
 )

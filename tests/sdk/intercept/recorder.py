@@ -44,7 +44,8 @@ class Recorder:
             denied = self.denies(action_type.value, resource)
             record = Asked(str(len(self.asked)), action_type.value, resource, payload, assurance, denied=denied)
             self.asked.append(record)
-        self._write(f"{record.action_type}\t{resource}\t{denied}\t{payload.get('op')}\n")
+        line = resource.replace("\n", " ").replace("\t", " ")
+        self._write(f"{record.action_type}\t{line}\t{denied}\t{payload.get('op')}\n")
         if denied:
             raise ActionBlockedError(f"{record.action_type} on {resource} is denied", action_id=record.action_id)
         return record.action_id
