@@ -11,6 +11,8 @@ from vaultak_devstack.backends import BrokerChoice, Ports
 from vaultak_devstack.stack import Stack
 from vaultak_devstack.supervised import ChildSpec
 from vaultak_streams.agents.options import status_path
+from vaultak_streams.console.entrance import address_path
+from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.sink.sink import sink_status_path
 from vaultak_streams.store.migrations import migrate
@@ -25,9 +27,13 @@ def local_stack(
     workers: int = 1,
     policy: Path | None = None,
     ports: Ports | None = None,
+    console: ConsoleOptions | None = None,
     report: Callable[[str], object] = lambda _line: None,
 ) -> Stack:
-    """A stack that is ready to start. Raises `PolicyError` for a policy that the worker could not load."""
+    """A stack that is ready to start, with a console where its options are given.
+
+    Raises `PolicyError` for a policy that the worker could not load.
+    """
     load_policy(policy or settings.policy)
     chosen = {"VAULTAK_POLICY": str(policy)} if policy else {}
     judges = [
@@ -45,8 +51,18 @@ def local_stack(
     return Stack(
         settings,
         broker=broker,
-        children=[*judges, sink],
+        children=[*judges, sink, *([_console(settings, console)] if console else [])],
         ports=ports,
         migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
         report=report,
+    )
+
+
+def _console(settings: Settings, options: ConsoleOptions) -> ChildSpec:
+    return ChildSpec(
+        name="console",
+        command=(sys.executable, "-m", "vaultak_streams.console"),
+        env={"VAULTAK_CONSOLE_TOKEN": options.token},
+        clickhouse_role="viewer",
+        ready_file=address_path(settings.data_dir),
     )

@@ -11,9 +11,9 @@ from vaultak.errors import ConfigurationError
 from vaultak_streams.cli.connections import current_settings
 from vaultak_streams.cli.output import say
 from vaultak_streams.console.accounts import add_account
+from vaultak_streams.console.entrance import address, bind, entrance
 from vaultak_streams.console.operators import Role
 from vaultak_streams.console.options import ConsoleOptions
-from vaultak_streams.console.server import address, bind, serve
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def console(
     host: Annotated[str | None, typer.Option(help="where to listen; loopback by default")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free one; default 8700")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0: any free one; by default 8700 where that is free")
+    ] = None,
     users: Annotated[Path | None, typer.Option(help="accounts with passwords, instead of the token")] = None,
     add_user: Annotated[str | None, typer.Option(help="put an account into the file of --users, and end")] = None,
     role: Annotated[Role, typer.Option(help="with --add-user: what the account may do")] = Role.VIEWER,
@@ -40,6 +42,7 @@ def console(
     if not settings.clickhouse_dsn:
         raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set, and no local stack runs; set it or `vaultak up`")
     listener = bind(options)
-    at = address(options, listener)
-    say(f"console: {at}/login?token={options.token}" if options.way_in == "token" else f"console: {at}")
+    say(f"console: {entrance(options, address(options, listener))}")
+    from vaultak_streams.console.server import serve  # a quarter of a second that no other command should pay
+
     serve(settings, settings.clickhouse_dsn, options, listener)

@@ -13,6 +13,8 @@ from vaultak.config import Settings
 from vaultak_devstack.lockfile import StackRunsError
 from vaultak_devstack.stack import Stack
 from vaultak_streams.cli.output import print_table, say, warn
+from vaultak_streams.console.entrance import address_path, entrance
+from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.local_stack import local_stack
 
 
@@ -38,10 +40,11 @@ def up(
         Path | None, typer.Option(exists=True, dir_okay=False, help="policy file for the worker (YAML, TOML, JSON)")
     ] = None,
 ) -> None:
-    """Start broker, ClickHouse, worker and sink here; print the addresses; Ctrl-C stops it."""
+    """Start broker, ClickHouse, worker, sink and console here; print the addresses; Ctrl-C stops it."""
     settings = Settings.from_env()
     started = time.perf_counter()
-    stack = local_stack(settings, broker=broker.value, workers=workers, policy=policy, report=warn)
+    console = ConsoleOptions.from_env()
+    stack = local_stack(settings, broker=broker.value, workers=workers, policy=policy, console=console, report=warn)
     try:
         stack.start()
     except StackRunsError as e:
@@ -50,7 +53,7 @@ def up(
     with stack.stopping_on_signals():
         try:
             stack.wait_ready()
-            _tell(stack, settings, time.perf_counter() - started)
+            _tell(stack, settings, console, time.perf_counter() - started)
             stack.wait()
         finally:
             say("stopping ...")
@@ -61,10 +64,11 @@ def up(
     say("stopped; data stays in " + str(settings.data_dir))
 
 
-def _tell(stack: Stack, settings: Settings, seconds: float) -> None:
+def _tell(stack: Stack, settings: Settings, console: ConsoleOptions, seconds: float) -> None:
     state = stack.state()
     say(f"[bold green]Vaultak is up[/] after {seconds:.1f} s")
-    rows = [("broker", f"{state.bootstrap_servers} ({state.broker})")]
+    rows = [("console", entrance(console, address_path(settings.data_dir).read_text()))]
+    rows += [("broker", f"{state.bootstrap_servers} ({state.broker})")]
     rows += [(name, address) for name, address in state.addresses.items() if name != "broker"]
     rows += [("data", str(settings.data_dir)), ("processes", ", ".join(f"{n} {p}" for n, p in state.pids.items()))]
     print_table(["what", "where"], rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from vaultak.errors import ConfigurationError
+from vaultak_devstack.files import write_private
 from vaultak_streams.console.operators import MAX_NAME_CHARS, Role
 
 # OWASP's password storage recommendation for scrypt: N=2^17, r=8, p=1, 128 MiB a hash.
@@ -74,11 +74,7 @@ def add_account(path: Path, name: str, role: Role, password: str) -> None:
     kept = [account for account in _parse(path) if account.name != name] if path.exists() else []
     lines = [f"{account.name}:{account.role}:{account.hashed}\n" for account in kept]
     lines.append(f"{name}:{role}:{hash_password(password)}\n")
-    temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.writelines(lines)
-    temporary.replace(path)
+    write_private(path, "".join(lines).encode())
 
 
 def hash_password(password: str) -> str:

@@ -27,8 +27,8 @@ class ConsoleOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    """0: any free one."""
+    port: int | None = None
+    """0: any free one; None: 8700 where that is free, else any."""
     token: str = msgspec.field(default_factory=lambda: secrets.token_urlsafe(24))
     users_file: Path | None = None
     identity_header: str = ""

@@ -80,11 +80,10 @@ def stamp(when: dt.datetime | None) -> str:
 
 
 def day(when: dt.datetime | None) -> str:
-    """`today`, else `23 Nov`."""
-    if when is None:
+    """`23 Nov`; empty for today."""
+    if when is None or _aware(when).date() == dt.datetime.now(dt.UTC).date():
         return ""
-    same = _aware(when).date() == dt.datetime.now(dt.UTC).date()
-    return "today" if same else f"{when.day} {when:%b}"
+    return f"{when.day} {when:%b}"
 
 
 def moment(when: dt.datetime | str) -> str:

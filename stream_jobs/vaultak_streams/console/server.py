@@ -1,4 +1,4 @@
-"""Serving the console: uvicorn on an already bound socket, so that the address is known before anybody is told."""
+"""Serving the console: uvicorn on an already bound socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import uvicorn
 
 from vaultak.config import Settings
-from vaultak.errors import ConfigurationError
 from vaultak_devstack.keys import command_signer, load_or_create_key
 from vaultak_streams.console.app import build
 from vaultak_streams.console.desk import Desk
@@ -17,27 +16,6 @@ from vaultak_streams.console.reading import Reader
 
 STOP_S = 2
 """What requests in hand get when the console ends; a live page would otherwise hold it for ever."""
-
-
-def bind(options: ConsoleOptions) -> socket.socket:
-    """A bound socket. Raises `ConfigurationError` where that cannot be."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((options.host, options.port))
-    except OSError as e:
-        listener.close()
-        raise ConfigurationError(
-            f"VAULTAK_CONSOLE_PORT: cannot listen at `{options.host}:{options.port}` ({e.strerror}); choose another"
-        ) from None
-    return listener
-
-
-def address(options: ConsoleOptions, listener: socket.socket) -> str:
-    """`http://host:port` of a bound socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(settings: Settings, dsn: str, options: ConsoleOptions, listener: socket.socket) -> None:

@@ -79,7 +79,7 @@ def _of_action(row: Mapping[str, Any]) -> Iterable[Step]:
         yield Step(
             at=max(ts, aware(row["scored_ts"])),
             kind=StepKind.VERDICT,
-            text="; ".join(row["reasons"]) or "nothing against it",
+            text="; ".join(row["reasons"]) or ("nothing against it" if row["decision"] == Decision.ALLOW else ""),
             mark=row["decision"],
             risk=row["risk"],
             action_id=action_id,

@@ -14,6 +14,7 @@ from vaultak_streams.console import queries
 from vaultak_streams.console.charts import columns_of_minutes, spark
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.rendering import fragment, page
+from vaultak_streams.incidents.grouping import group
 
 INCIDENTS = 6
 MINUTES = 60
@@ -29,11 +30,12 @@ def routes(desk: Desk) -> list[Route]:
 async def snapshot(desk: Desk) -> dict[str, Any]:
     """What the page shows of this moment."""
     ask = desk.reader.ask
-    agents, totals, minutes, incidents = await asyncio.gather(
+    agents, totals, minutes, incidents, waiting = await asyncio.gather(
         ask(queries.fleet),
         ask(queries.totals),
         ask(queries.fleet_minutes, MINUTES),
-        ask(queries.open_incidents, INCIDENTS),
+        ask(queries.open_incidents, 4 * INCIDENTS),
+        ask(queries.waiting, INCIDENTS),
     )
     now = dt.datetime.now(dt.UTC)
     for agent in agents:
@@ -43,7 +45,8 @@ async def snapshot(desk: Desk) -> dict[str, Any]:
         "totals": totals,
         "states": {s: sum(a["state"] == s for a in agents) for s in ("running", "paused", "killed")},
         "columns": columns_of_minutes(minutes, now, MINUTES),
-        "incidents": incidents,
+        "cases": group(incidents)[:INCIDENTS],
+        "waiting": waiting,
     }
 
 
