@@ -206,4 +206,5 @@ def store_all(store: Store, recording: Recording) -> None:
     batch.add(recording.records)
     assert batch.undecodable == 0
     for table, rows in batch.tables().items():
-        store.insert(table, *columns_of(rows))
+        there = {row[0] for row in store.query(f"DESCRIBE TABLE {table}").rows}
+        store.insert(table, *columns_of([{name: row[name] for name in row if name in there} for row in rows]))
