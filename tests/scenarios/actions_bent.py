@@ -170,7 +170,7 @@ def _annotated(evaluate: Callable[[Any], object]) -> object:
     def function(x: object) -> None:
         pass
 
-    function.__annotations__ = {"x": "[int for _ in [1]][0]"}
+    function.__annotations__ = {"x": "type('T', (), {})"}
     evaluate(function)
     return True
 
@@ -180,7 +180,7 @@ def _generated(_s: Sandbox) -> object:
     if hasattr(dataclasses, "_create_fn"):
         return dataclasses._create_fn("made", (), ["return True"])()
     builder = dataclasses._FuncBuilder({})
-    builder.add_fn("made", ("self",), ["return True"])
+    builder.add_fn("made", ("self",), ["  return True"])
     owner = type("Owner", (), {})
     builder.add_fns_to_class(owner)
     return owner().made()

@@ -18,6 +18,8 @@ from vaultak.wire import ActionType
 
 _TIMERS = {"ITIMER_REAL": "SIGALRM", "ITIMER_VIRTUAL": "SIGVTALRM", "ITIMER_PROF": "SIGPROF"}
 
+_CRASHES = ("_sigsegv", "_sigabrt", "_sigfpe", "_read_null", "_stack_overflow", "_fatal_error_c_thread")
+
 _own: set[int] = set()
 """This process's id, if an agent made it: ending it harms nobody else."""
 
@@ -71,7 +73,13 @@ def _patch_signal() -> None:
         patch_function(("signal", "_signal"), name, enforce(f"signal.{name}", classifier))
 
 
+def _patch_crashes() -> None:
+    for name in _CRASHES:
+        patch_function(("faulthandler",), name, enforce(f"faulthandler.{name}", _exited))
+
+
 def patch() -> None:
+    when_imported("faulthandler", _patch_crashes)
     patch_function(("_thread",), "interrupt_main", enforce("thread.interrupt_main", _to_main))
     patch_function(("os", "posix"), "_exit", enforce("os._exit", _exited))
     when_imported("signal", _patch_signal)

@@ -64,13 +64,14 @@ def _generates(code: CodeType, frame: FrameType | None) -> bool:
     while entrance.f_back is not None and _module_name(entrance.f_back) == module:
         entrance = entrance.f_back
     asked_by = entrance.f_back
-    if (
-        entrance.f_code.co_name.startswith("_")
-        and (asked_by is None or origins.of(asked_by.f_code) is Origin.FOREIGN)
-        and not entrance.f_code.co_name.startswith("__")
-    ):
+    foreign = asked_by is None or origins.of(asked_by.f_code) is Origin.FOREIGN
+    if foreign and any(_is_private(part) for part in entrance.f_code.co_qualname.split(".")):
         return False
     return module not in _EVALUATORS or not _calls(code)
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
 
 
 def _calls(code: CodeType) -> bool:
@@ -228,6 +229,7 @@ CLASSIFIERS: dict[str, Classifier] = {
     "function.__new__": _constructed,
     "ctypes.call_function": _memory,
     "ctypes.cdata": _memory,
+    "ctypes.PyObj_FromPtr": _memory,
     "ctypes.string_at": _memory,
     "ctypes.wstring_at": _memory,
     "ctypes.memoryview_at": _memory,
@@ -242,6 +244,11 @@ CLASSIFIERS: dict[str, Classifier] = {
     "sys.setprofile": _disarming,
     "sys.remote_exec": _disarming,
 }
+
+
+def _cast(o: Occurrence) -> Effects:
+    """`ctypes.cast(address, type)`; casting what ctypes made itself is no more than using it."""
+    return _memory(o) if o.args and isinstance(o.args[0], int) else NONE
 
 
 def _backend(o: Occurrence) -> Effects:
@@ -265,5 +272,6 @@ def _patch_cffi() -> None:
 
 def _patch_ctypes() -> None:
     patch_function(("ctypes", "_ctypes"), "_dlopen", observe("ctypes.dlopen"))
+    patch_function(("ctypes",), "cast", enforce("ctypes.cast", _cast))
     for name in ("memmove", "memset"):
         patch_function(("ctypes",), name, enforce(f"ctypes.{name}", _memory))

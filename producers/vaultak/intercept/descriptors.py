@@ -152,7 +152,7 @@ _CALLS: dict[str, Classifier] = {
 }
 _IDENTITIES = (
     "setuid", "setgid", "seteuid", "setegid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups",
-    "initgroups", "setsid", "setpgid", "chroot", "unshare", "setns",
+    "initgroups", "setsid", "setpgid", "setpgrp", "login_tty", "chroot", "unshare", "setns",
 )  # fmt: skip
 
 CLASSIFIERS: dict[str, Classifier] = {"mmap.__new__": _mapped, "fcntl.ioctl": _controlled, "fcntl.fcntl": _commanded}
@@ -164,4 +164,5 @@ def patch() -> None:
         patch_function(("os", "posix"), name, enforce(f"os.{name}", classifier))
     for name in _IDENTITIES:
         patch_function(("os", "posix"), name, enforce(f"os.{name}", _identity))
+    patch_function(("signal", "_signal"), "set_wakeup_fd", enforce("signal.set_wakeup_fd", _writes))
     patch_function(("signal", "_signal"), "pidfd_send_signal", enforce("signal.pidfd_send_signal", _signalled))

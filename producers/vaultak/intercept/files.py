@@ -55,7 +55,7 @@ def _opened(o: Occurrence) -> Effects:
         if call.name == "open":
             if call.argument(7, "opener") is not None:
                 return NONE  # the opener opens, and is seen doing it
-        elif call.name == "os.open" and isinstance(given := call.kwargs.get("dir_fd"), int):
+        elif call.name == "os.open" and isinstance(given := plain(call.kwargs.get("dir_fd")), int):
             dir_fd = given  # the event leaves it out
     origin = _FOREIGN if frame is None else origins.of(frame.f_code)
     if origin is _IMPORTER and frame is not None:

@@ -8,6 +8,7 @@ always in the payload too.
 from __future__ import annotations
 
 import _socket
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -54,6 +55,11 @@ def _canonical_ip(text: str) -> str:
 def is_address(host: str) -> bool:
     """Whether a host is numeric: nobody is asked for it."""
     return bool(_canonical_ip(host))
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is an address of this machine or of a network of its own."""
+    return is_address(host) and ipaddress.ip_address(host.partition("%")[0]).is_private
 
 
 def remember(host: object, address: str) -> None:

@@ -62,6 +62,14 @@ def _named(do: Callable[[object, Occurrence], Effects], position: int, default: 
     return lambda o: do(_argument(o, position) or os.path.expanduser(default), o)
 
 
+def _included(o: Occurrence) -> Effects:
+    """A binding that has a file of further ones read."""
+    directive, _, name = paths.text(o.args[0]).strip().partition(" ")
+    return _read(os.path.expanduser(name.strip()), o) if directive.lower() == _INCLUDE else NONE
+
+
+_INCLUDE = "$include"
+
 # -- ssl -------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +157,7 @@ _MODULES: dict[str, dict[str, Classifier]] = {
         "write_history_file": _named(_written, 0, _HISTORY),
         "append_history_file": _named(_written, 1, _HISTORY),
         "read_init_file": _named(_read, 0, _INIT),
+        "parse_and_bind": _included,
     },
     "_ssl": {"_test_decode_cert": lambda o: _read(o.args[0], o)},
     "spwd": dict.fromkeys(("getspnam", "getspall"), lambda o: _read(SHADOW, o)),

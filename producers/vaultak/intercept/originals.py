@@ -42,9 +42,19 @@ def _is_import(frame: FrameType | None) -> bool:
     return False
 
 
-origins.make_transparent(cast(FunctionType, _made))
+def _renamed(wrapped: Callable[..., Any], _i: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`_imp._fix_co_filename(code, path)`: code takes another file's name, in place."""
+    result = wrapped(*args, **kwargs)
+    actor, own = origins.actor(sys._getframe(1))
+    if not own and (actor is None or origins.of(actor.f_code) is not Origin.IMPORTER):
+        origins.distrust(args[0])
+    return result
+
+
+origins.make_transparent(cast(FunctionType, _made), cast(FunctionType, _renamed))
 
 
 def patch() -> None:
     for name in ("create_builtin", "create_dynamic"):
         patching.patch_function(("_imp",), name, _made)
+    patching.patch_function(("_imp",), "_fix_co_filename", _renamed, sealed=True)

@@ -153,9 +153,16 @@ def _looked_up(o: Occurrence) -> Effects:
     host = names.host_text(o.args[0])
     port = o.args[1] if len(o.args) > 1 and o.args[1] is not None else 0
     resource = _host_port(host, paths.text(port) if isinstance(port, str | bytes) else port)
-    if _is_local(host) or not forbids(ActionType.NETWORK_REQUEST, resource, (host,)):
+    if (_is_local(host) and o.event not in _REVERSE) or not forbids(ActionType.NETWORK_REQUEST, resource, (host,)):
         return NONE
     return (Effect(ActionType.NETWORK_REQUEST, resource, {"op": o.event, "resources": [host]}),)
+
+
+def _looked_up_in_reverse(o: Occurrence) -> Effects:
+    """A name for an address: whoever serves the addresses of a network is told which of them is asked for."""
+    given = o.args[0]
+    host = names.host_text(given[0] if isinstance(given, tuple) and given else given)
+    return NONE if names.is_private(host) else _looked_up(o.but(args=(host,)))
 
 
 def _is_local(host: str) -> bool:
@@ -163,9 +170,12 @@ def _is_local(host: str) -> bool:
     return names.is_address(host) or host.rstrip(".").lower() in ("localhost", socket.gethostname().lower())
 
 
+_REVERSE = ("socket.gethostbyaddr", "socket.getnameinfo")
+
 CLASSIFIERS: dict[str, Classifier] = {
     "socket.getaddrinfo": _looked_up,
     "socket.gethostbyname": _looked_up,
+    **dict.fromkeys(_REVERSE, _looked_up_in_reverse),
     "socket.connect": _connected,
     "socket.bind": _addressed,
     "socket.sendto": _addressed,
