@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultak import governor
 from vaultak._native import new_id
+from vaultak.approvals import DEFAULT_GRANT_S, Approvals, Asked, GrantScope, digest_of
 from vaultak.audit import AuditTrail
 from vaultak.emitter import Emitter
 from vaultak.ending import end, uncancel
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
+from vaultak.policy.fields import NOBODY, Subject
 from vaultak.repeat import Fixed, Repeat
 from vaultak.turning import WaitCancelledError
 from vaultak.waiting import WaitingRoom
@@ -37,6 +39,7 @@ from vaultak.wire import (
     OutcomeStatus,
     StateRecord,
     format_ts,
+    parse_ts,
 )
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ class Agent:
         self.begin_anew: Callable[[], None] | None = None
         """Called before the first action in a forked child: what its parent's threads did has to be taken up there."""
         self._guard = Guard(policy)
+        self._approvals = Approvals()
         self._forked = False
         self._make_locks()
         _LIVING.add(self)
@@ -128,8 +132,14 @@ class Agent:
         now_s = time.time()
         action_id = new_id()
         also = further_resources(payload) if "resources" in payload else ()
+        subject = NOBODY if self._guard.policy.rules is None else Subject(self.agent_id, session_id, labels)
         with self._lock:
-            verdict = self._guard.judge(action_type, resource, now_s, also)
+            verdict = self._guard.judge(action_type, resource, now_s, also, subject, payload)
+            if verdict.approval:
+                asked = Asked(session_id, action_type, resource, digest_of(payload), verdict.rules)
+                if self._approvals.granted(asked, now_s):
+                    self._guard.rule(action_id, allow=True)
+                self._approvals.ask(action_id, asked)
         local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
         try:
             ts = self.emitter.action(
@@ -163,7 +173,8 @@ class Agent:
         policy = self._guard.policy
         if not policy.is_pure:
             return None
-        verdict = policy.evaluate(action_type, resource)
+        subject = Subject(self.agent_id, session_id, labels)
+        verdict = policy.evaluate(action_type, resource, subject=subject, payload=payload)
         if verdict.decision is not Decision.ALLOW or verdict.reasons:
             return None
         local = Local(verdict.decision, verdict.risk, (), policy.version)
@@ -193,7 +204,9 @@ class Agent:
         """Whether limits or state stand against an action, its risk aside. Puts nothing on record."""
         if self._guard.state is not AgentState.RUNNING:
             return True
-        return self._guard.policy.evaluate(action_type, resource, also=also, risk=0.0).decision not in _PASSES
+        subject = Subject(self.agent_id)
+        verdict = self._guard.policy.evaluate(action_type, resource, also=also, risk=0.0, subject=subject)
+        return verdict.decision not in _PASSES
 
     def refuse(
         self, session_id: str, action_type: ActionType, resource: str, payload: dict[str, Any], why: str, **more: Any
@@ -230,13 +243,18 @@ class Agent:
                 why = "its task was cancelled while it waited"
                 self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
                 raise asyncio.CancelledError from None
+            finally:
+                self._approvals.done(action_id)
             self._refuse(session_id, action_id, verdict)
 
     async def enforce_async(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
         """As `enforce`; a pause leaves the event loop free."""
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
-            if await self._waiting.wait_async(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
-                return
+            try:
+                if await self._waiting.wait_async(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
+                    return
+            finally:
+                self._approvals.done(action_id)
             self._refuse(session_id, action_id, verdict)
 
     def _open(self, session_id: str, action_id: str, verdict: LocalVerdict) -> bool:
@@ -246,7 +264,12 @@ class Agent:
             case Decision.PAUSE:
                 with self._lock:
                     # Paused by the agent's state, which has changed since: nothing is left to wait for.
-                    if self._guard.state is AgentState.RUNNING and STATE_RULE not in verdict.rules:
+                    # What a person has to approve waits alone: the agent goes on.
+                    if (
+                        self._guard.state is AgentState.RUNNING
+                        and STATE_RULE not in verdict.rules
+                        and not verdict.approval
+                    ):
                         self._set_state(AgentState.PAUSED, why)
                     self._waiting.enter(action_id)
                 return True
@@ -272,7 +295,8 @@ class Agent:
         if self._guard.ruling(action_id) is False:
             self.outcome(session_id, action_id, OutcomeStatus.DENIED, error="denied by an operator")
             raise ActionBlockedError("action denied by an operator", action_id=action_id, reasons=reasons)
-        why = f"agent `{self.agent_id}` stayed paused for {self.pause_timeout_s:g} s: {'; '.join(reasons)}"
+        who = "nobody approved it" if verdict.approval else f"agent `{self.agent_id}` stayed paused"
+        why = f"{who} for {self.pause_timeout_s:g} s: {'; '.join(reasons)}"
         self.outcome(session_id, action_id, OutcomeStatus.PAUSED, error=why)
         raise AgentPausedError(why, action_id=action_id, reasons=reasons)
 
@@ -284,6 +308,8 @@ class Agent:
             return False
         if (ruling := self._guard.ruling(action_id)) is not None:
             return ruling
+        if action_id in self._approvals:
+            return None
         return True if self._guard.state is AgentState.RUNNING else None
 
     def _set_state(self, state: AgentState, reason: str) -> None:
@@ -314,7 +340,7 @@ class Agent:
             case CommandType.PAUSE | CommandType.RESUME | CommandType.KILL:
                 return self._obey_state(command.command, command.epoch, command.reason)
             case CommandType.APPROVE | CommandType.DENY:
-                return self._obey_ruling(command.action_id, allow=command.command is CommandType.APPROVE)
+                return self._obey_ruling(command)
             case CommandType.ROLLBACK:
                 return self._obey_rollback(command.action_id)
         return AckResult.IGNORED, f"`{command.command}` is not supported by this agent"
@@ -336,9 +362,13 @@ class Agent:
         self._state_changed()
         return AckResult.APPLIED, str(self._guard.state)
 
-    def _obey_ruling(self, action_id: str, *, allow: bool) -> tuple[AckResult, str]:
+    def _obey_ruling(self, command: Command) -> tuple[AckResult, str]:
+        action_id, allow = command.action_id, command.command is CommandType.APPROVE
         with self._lock:
             waits = action_id in self._waiting.action_ids
+            if allow and command.scope and command.scope in set(GrantScope):
+                until_s = parse_ts(command.grant_until) if command.grant_until else time.time() + DEFAULT_GRANT_S
+                self._approvals.grant(action_id, GrantScope(command.scope), until_s)
             self._guard.rule(action_id, allow=allow)
             self._waiting.announce()
         return (AckResult.APPLIED, "") if waits else (AckResult.IGNORED, "no such action waits here")
@@ -356,13 +386,22 @@ class Agent:
             f"{n} {status}" for status, n in counts.items() if n
         ) or "nothing to reverse"
 
-    def approve(self, action_id: str | None) -> None:
-        """Let one waiting action run, or with `None` all of them and the agent with them."""
+    def approve(
+        self, action_id: str | None, scope: GrantScope = GrantScope.ONCE, for_s: float = DEFAULT_GRANT_S
+    ) -> None:
+        """Let one waiting action run, or with `None` all of them and the agent with them.
+
+        `scope`: what else is approved, for the next `for_s` seconds.
+        """
         with self._lock:
             if action_id is not None:
+                self._approvals.grant(action_id, scope, time.time() + for_s)
                 self._guard.rule(action_id, allow=True)
-            elif self._guard.state is AgentState.PAUSED:
-                self._guard.set_state(AgentState.RUNNING)
+            else:
+                for waiting in self._approvals.action_ids:
+                    self._guard.rule(waiting, allow=True)
+                if self._guard.state is AgentState.PAUSED:
+                    self._guard.set_state(AgentState.RUNNING)
             self._waiting.announce()
 
     def deny(self, action_id: str | None) -> None:

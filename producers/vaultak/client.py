@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -23,6 +24,7 @@ from vaultak.errors import ConfigurationError
 from vaultak.monitor import Monitor
 from vaultak.policy.evaluate import CompiledPolicy
 from vaultak.policy.load import load_policy
+from vaultak.policy.rules import Bundle, load_bundle
 from vaultak.policy.settings import KillSwitchMode, PolicySettings
 from vaultak.redact import Redaction, Redactor, shown
 from vaultak.wire import ActionType, OutcomeStatus, Verdict
@@ -53,7 +55,8 @@ class Vaultak:
     """Governs the agents of this program.
 
     Keywords are limits on every agent it monitors; without any of them the policy file named by `VAULTAK_POLICY`
-    counts. Everything has a default: `Vaultak()` watches, scores and obeys commands. Raises `ConfigurationError` or
+    counts. `rules`: a bundle of rules beside the limits, or its file, as `vaultak policy compile` writes it.
+    Everything has a default: `Vaultak()` watches, scores and obeys commands. Raises `ConfigurationError` or
     `PolicyError`, one line that names what is wrong. Thread-safe.
     """
 
@@ -77,6 +80,7 @@ class Vaultak:
         redactor: Redactor | None = None,
         floor: Floor = "off",
         redact: Redaction | None = None,
+        rules: Bundle | Path | str | None = None,
     ) -> None:
         self.settings = _settings(settings, api_key, bootstrap_servers)
         given = {
@@ -87,7 +91,8 @@ class Vaultak:
             "max_risk_score": max_risk_score,
             "mode": mode,
         }
-        self.policy = _policy(self.settings, policy, {k: v for k, v in given.items() if v is not None})
+        limits = _policy(self.settings, policy, {k: v for k, v in given.items() if v is not None})
+        self.policy = limits if rules is None else msgspec.structs.replace(limits, rules=_bundle(rules))
         self._compiled = CompiledPolicy(self.policy)
         self._rollback_limit = _in_range("rollback_limit", rollback_limit, 0, MAX_ROLLBACK_LIMIT)
         self._pause_timeout_s = _in_range("pause_timeout_s", pause_timeout_s, 0, 86_400 * 30)
@@ -335,11 +340,16 @@ def _policy(settings: Settings, policy: PolicySettings | None, given: dict[str, 
     if policy is not None:
         return policy
     base = load_policy(settings.policy) if settings.policy else PolicySettings()
-    members = {**msgspec.to_builtins(base), **{k: _plain(v) for k, v in given.items()}}
+    limits = msgspec.structs.replace(base, rules=None)
+    members = {**msgspec.to_builtins(limits), **{k: _plain(v) for k, v in given.items()}}
     try:
-        return msgspec.convert(members, PolicySettings)
+        return msgspec.structs.replace(msgspec.convert(members, PolicySettings), rules=base.rules)
     except msgspec.ValidationError as e:
         raise ConfigurationError(f"Vaultak: {e}") from None
+
+
+def _bundle(rules: Bundle | Path | str) -> Bundle:
+    return rules if isinstance(rules, Bundle) else load_bundle(Path(rules))
 
 
 def _plain(value: Any) -> Any:

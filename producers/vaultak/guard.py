@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vaultak.policy.evaluate import RATE_WINDOW_S, CompiledPolicy, LocalVerdict
+from vaultak.policy.fields import NO_PAYLOAD, NOBODY, Subject
 from vaultak.wire import ActionType, AgentState, CommandType, Decision
 
 _REMEMBERED_RULINGS = 4096
@@ -31,12 +33,21 @@ class Guard:
         self._recent: deque[float] = deque()
         self._rulings: OrderedDict[str, bool] = OrderedDict()
 
-    def judge(self, action_type: ActionType, resource: str, now_s: float, also: Sequence[str] = ()) -> LocalVerdict:
+    def judge(
+        self,
+        action_type: ActionType,
+        resource: str,
+        now_s: float,
+        also: Sequence[str] = (),
+        subject: Subject = NOBODY,
+        payload: Mapping[str, Any] = NO_PAYLOAD,
+    ) -> LocalVerdict:
         """Count the action and decide on it; the agent's state comes before any policy.
 
         `also`: further resources that it reaches, see `CompiledPolicy.evaluate`.
         """
-        verdict = self.policy.evaluate(action_type, resource, self._count(now_s), also=also)
+        recent = self._count(now_s)
+        verdict = self.policy.evaluate(action_type, resource, recent, also=also, subject=subject, payload=payload)
         if self.state is AgentState.RUNNING:
             return verdict
         decision = Decision.KILL if self.state is AgentState.KILLED else Decision.PAUSE

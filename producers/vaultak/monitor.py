@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from vaultak import governor
 from vaultak.agent import Agent, Judged
+from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.audit import AuditEntry
 from vaultak.errors import VaultakError
 from vaultak.redact import shown
@@ -200,9 +201,19 @@ class Monitor:
 
     # -- operating it from inside the program ------------------------------------------------------------------
 
-    def approve(self, action_id: str | None = None) -> None:
-        """Let one waiting action run; with no id, all of them, and the agent with them."""
-        self._agent.approve(action_id)
+    def approve(
+        self,
+        action_id: str | None = None,
+        *,
+        scope: GrantScope | str = GrantScope.ONCE,
+        for_s: float = DEFAULT_GRANT_S,
+    ) -> None:
+        """Let one waiting action run; with no id, all of them, and the agent with them.
+
+        What a rule wants approved can be approved for more than once: `scope` `session` for the same action with the
+        same arguments, `pattern` for the same resource with any, for `for_s` seconds.
+        """
+        self._agent.approve(action_id, GrantScope(scope), for_s)
 
     def deny(self, action_id: str | None = None) -> None:
         """Refuse one waiting action, or all that wait: they raise `ActionBlockedError`."""

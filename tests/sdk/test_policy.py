@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vaultak import ActionType, Decision, KillSwitchMode, PolicyError, PolicySettings
 from vaultak.policy import CompiledPolicy, ResourceMatcher, RiskTables, StaticRiskModel, load_policy
+from vaultak.policy.load import MAX_POLICY_BYTES
 from vaultak.policy.resources import forms
 from vaultak.wire import SEVERITY
 
@@ -230,7 +231,7 @@ def test_a_policy_that_cannot_be_used_says_which_file_and_member(
 def test_a_policy_file_that_is_not_there_or_too_large_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"none\.toml"):
         load_policy(tmp_path / "none.toml")
-    (tmp_path / "big.json").write_bytes(b" " * (4 * 1024 * 1024 + 1))
+    (tmp_path / "big.json").write_bytes(b" " * (MAX_POLICY_BYTES + 1))
     with pytest.raises(PolicyError, match="larger"):
         load_policy(tmp_path / "big.json")
 

@@ -47,7 +47,7 @@ def test_the_exports_are_these_and_each_is_there() -> None:
             Vaultak,
             "api_key allowed_resources blocked_resources allowed_action_types max_actions_per_minute max_risk_score "
             "rollback_limit mode pause_timeout_s state_timeout_s bootstrap_servers policy settings publisher redactor "
-            "floor redact",
+            "floor redact rules",
         ),
         (Vaultak.monitor, "self agent_id labels session_id intercept floor"),
         (Vaultak.action, "self action_type resource undo agent_id"),
@@ -60,7 +60,7 @@ def test_the_exports_are_these_and_each_is_there() -> None:
         (Monitor.before_async, "self action_type resource payload assurance"),
         (Monitor.after, "self action_id status content error duration_ms"),
         (Monitor.context, "self content source"),
-        (Monitor.approve, "self action_id"),
+        (Monitor.approve, "self action_id scope for_s"),
         (Monitor.deny, "self action_id"),
         (Monitor.rollback, "self limit"),
         (Monitor.audit_trail, "self"),

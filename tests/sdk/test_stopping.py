@@ -266,3 +266,14 @@ def test_a_kill_ends_child_processes_and_theirs(vt: Vaultak, tmp_path: Path, new
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_a_new_client_s_agent_of_the_same_name_is_not_hunted() -> None:
+    """The kill of one client's agent goes on for a while; who begins anew under that name was not killed."""
+    with Vaultak(publisher=RecordingPublisher(), rollback_limit=0, mode="kill", blocked_resources=["never"]) as vt:
+        with contextlib.suppress(AgentKilledError), vt.monitor("again") as m:
+            m.before(ActionType.CUSTOM, "never", {})
+    with Vaultak(publisher=RecordingPublisher(), rollback_limit=0) as vt, vt.monitor("again"):
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            sum(range(100))

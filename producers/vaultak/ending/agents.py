@@ -65,7 +65,7 @@ class _Hunt:
         found = children.end(self._agent_id) > 0
         loops = set(tasks.loops())
         for ident, governor in list(working.items()):
-            if governor is None or governor.agent_id != self._agent_id:
+            if governor is None or governor.agent_id != self._agent_id or not tasks.is_killed(governor):
                 continue
             found = True
             loop = threads.loop_of(ident)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vaultak.governor import Governor, governor_in
+from vaultak.wire import AgentState
 
 _loops: weakref.WeakSet[Any] = weakref.WeakSet()
 """Loops in which a monitor was entered."""
@@ -44,10 +45,21 @@ def governor_of(task: Any) -> Governor | None:
     return governor_in(task.get_context()) if _TELLS_CONTEXT else _governors.get(task)
 
 
+def is_killed(governor: Governor) -> bool:
+    """An agent that begins anew under the same name, in another client, was not."""
+    return getattr(governor, "state", AgentState.KILLED) is AgentState.KILLED
+
+
 def _of_agent(loop: Any, agent_id: str) -> Iterator[Any]:
     for task in asyncio.all_tasks(loop):
         governor = governor_of(task)
-        if governor is not None and governor.agent_id == agent_id and governor.intercepted and not task.done():
+        if (
+            governor is not None
+            and governor.agent_id == agent_id
+            and governor.intercepted
+            and is_killed(governor)
+            and not task.done()
+        ):
             yield task
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vaultak import governor, outside
 from vaultak.agent import Agent
+from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.errors import VaultakError
 from vaultak.floor.laid import LaidFloor, source_directories
 from vaultak.floor.launch import order_for
@@ -141,8 +142,14 @@ class FlooredMonitor(Monitor):
         """As in `Monitor`, on a thread outside the floor: undoing is no action of the agent's."""
         return outside.prepare().run(functools.partial(super().rollback, limit))
 
-    def approve(self, action_id: str | None = None) -> None:
-        super().approve(action_id)
+    def approve(
+        self,
+        action_id: str | None = None,
+        *,
+        scope: GrantScope | str = GrantScope.ONCE,
+        for_s: float = DEFAULT_GRANT_S,
+    ) -> None:
+        super().approve(action_id, scope=scope, for_s=for_s)
         if self._floor is not None:
             self._floor.tell("approve", action_id or "")
 

@@ -22,7 +22,9 @@ from vaultak.floor.plan import Descriptor, Passed, Plan, Request
 from vaultak.floor.syscalls import Table
 from vaultak.floor.tracee import RIGHTS, Tracee, status_of
 from vaultak.intercept.effect import Effect
-from vaultak.policy.evaluate import CompiledPolicy
+from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict
+from vaultak.policy.fields import Subject as PolicySubject
+from vaultak.policy.rules.evaluate import RESERVED_IDS
 from vaultak.wire import ActionType, AgentState, Decision, OutcomeStatus
 
 log = logging.getLogger("vaultak")
@@ -42,6 +44,8 @@ _CODE = (".py", ".pyc", ".pyi", ".so", ".pth", ".egg-link", "METADATA")
 _PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?(\w*)")
 _WAITED_FOR = (Decision.ALLOW, Decision.ALERT, Decision.PAUSE)
 _PASSES = (Decision.ALLOW, Decision.ALERT)
+_SET_ASIDE = RESERVED_IDS - {"blocked_resources", "state"}
+"""What does not stand against reading system files and code: limits on what is unusual or not listed."""
 
 Allowed = list[tuple[Effect, str]]
 """Effects with the ids of their actions."""
@@ -80,7 +84,11 @@ class Subject(NamedTuple):
             return False
         if not plan.system and not self._is_source(effect):
             return False
-        return "blocked_resources" not in self.policy.evaluate(effect.action_type, effect.resource).rules
+        return _SET_ASIDE.issuperset(self._evaluate(effect).rules)
+
+    def _evaluate(self, effect: Effect) -> LocalVerdict:
+        subject = PolicySubject(self.agent.agent_id, self.session_id, self.labels)
+        return self.policy.evaluate(effect.action_type, effect.resource, subject=subject, payload=effect.payload)
 
     def _is_source(self, effect: Effect) -> bool:
         return (
@@ -96,7 +104,7 @@ class Subject(NamedTuple):
         """
         if self.agent.state is not AgentState.RUNNING:
             return False
-        return self.policy.evaluate(effect.action_type, effect.resource).decision in _WAITED_FOR
+        return self._evaluate(effect).decision in _WAITED_FOR
 
     def keep(self, effect: Effect, action_id: str) -> None:
         """Journal what the effect will destroy. Failing to is no reason to refuse it: rollback reports it missing."""

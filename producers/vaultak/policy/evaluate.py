@@ -1,13 +1,15 @@
-"""The local verdict: what the limits say about one action, before it runs. Pure; a few microseconds."""
+"""The verdict of a policy on one action: its limits and its rules. Pure; a few microseconds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from vaultak.policy.fields import NO_PAYLOAD, NOBODY, Subject, fields_of
 from vaultak.policy.resources import ResourceMatcher
+from vaultak.policy.rules.evaluate import NOTHING, CompiledRules, RuleVerdict, most_severe
 from vaultak.policy.settings import KillSwitchMode, PolicySettings
 from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskModel
 from vaultak.wire import SEVERITY, ActionType, Decision
@@ -35,6 +37,8 @@ class LocalVerdict(msgspec.Struct, frozen=True, gc=False):
     static: StaticRisk
     reasons: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    approval: bool = False
+    """A pause of this action alone, which a person may lift."""
 
 
 class CompiledPolicy:
@@ -48,6 +52,7 @@ class CompiledPolicy:
         self._allowed = None if settings.allowed_resources is None else ResourceMatcher(settings.allowed_resources)
         self._types = None if settings.allowed_action_types is None else frozenset(settings.allowed_action_types)
         self._limit_decision = _LIMIT_DECISION[settings.mode]
+        self.rules = None if settings.rules is None else CompiledRules(settings.rules)
 
     @property
     def is_pure(self) -> bool:
@@ -62,13 +67,39 @@ class CompiledPolicy:
         *,
         also: Sequence[str] = (),
         risk: float | None = None,
+        subject: Subject = NOBODY,
+        payload: Mapping[str, Any] = NO_PAYLOAD,
+        more: Mapping[str, Any] = NO_PAYLOAD,
     ) -> LocalVerdict:
         """Judge one action. `recent_actions`: how many came in the last minute, this one included.
 
         `also` are further resources that it reaches (files in a child's arguments, the address behind a host name):
         any of them may be blocked, none needs to be allowed. `risk` replaces the static risk where a better one is
-        known (the stream job's).
+        known (the stream job's). Rules see `subject`, `payload` and what else is known by name (`more`).
+
+        Limits and rules are judged apart and the more severe decision wins: no rule lifts a limit.
         """
+        verdict = self._limits(action_type, resource, recent_actions, also, risk)
+        if self.rules is None:
+            return verdict
+        known = {
+            "risk": verdict.risk,
+            "factors": {
+                "destructiveness": verdict.static.destructiveness,
+                "sensitivity": verdict.static.sensitivity,
+            },
+            **more,
+        }
+        fields = fields_of(subject, action_type, resource, payload, known)
+        ruled = self.rules.evaluate(fields)
+        # Each resource apart: an exception made for one of them excuses no other.
+        for reached in also:
+            ruled = most_severe(ruled, self.rules.evaluate({**fields, "resource": reached}))
+        return verdict if ruled is NOTHING else combine(verdict, ruled)
+
+    def _limits(
+        self, action_type: ActionType, resource: str, recent_actions: int, also: Sequence[str], risk: float | None
+    ) -> LocalVerdict:
         static = self._model.assess(action_type, resource)
         risk = static.risk if risk is None else risk
         found: list[tuple[Decision, str, str]] = []
@@ -109,6 +140,24 @@ class CompiledPolicy:
             tuple(reason for _, _, reason in found),
             tuple(rule for _, rule, _ in found),
         )
+
+
+def combine(limits: LocalVerdict, ruled: RuleVerdict) -> LocalVerdict:
+    """The more severe of both; whatever matched is named, shadow rules only in words."""
+    decision = max(limits.decision, ruled.decision, key=SEVERITY.__getitem__)
+    return LocalVerdict(
+        decision,
+        limits.risk,
+        limits.static,
+        (
+            *limits.reasons,
+            *(f"rule `{rule}`: {title}" for rule, title in zip(ruled.rules, ruled.reasons, strict=True)),
+            *ruled.errors,
+            *(f"shadow rule `{rule}` matches" for rule in ruled.shadow),
+        ),
+        (*limits.rules, *ruled.rules),
+        approval=ruled.approval and SEVERITY[limits.decision] < SEVERITY[Decision.PAUSE],
+    )
 
 
 _LIMIT_DECISION = {

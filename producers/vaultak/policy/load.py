@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from vaultak.errors import PolicyError
+from vaultak.policy.rules import load_bundle
 from vaultak.policy.settings import PolicySettings
 
-MAX_POLICY_BYTES = 4 * 1024 * 1024
+MAX_POLICY_BYTES = 16 * 1024 * 1024
 
 
 def read_policy_text(path: Path) -> str:
@@ -40,7 +41,10 @@ def load_policy(path: Path) -> PolicySettings:
             case ".toml":
                 return policy_from(tomllib.loads(text), path)
             case ".json":
-                return policy_from(msgspec.json.decode(text), path)
+                members = msgspec.json.decode(text)
+                if isinstance(members, dict) and "format" in members:  # a bundle of rules, with no limits beside it
+                    return PolicySettings(rules=load_bundle(path))
+                return policy_from(members, path)
     except (tomllib.TOMLDecodeError, msgspec.DecodeError) as e:
         raise PolicyError(f"policy `{path}`: {e}") from None
     raise PolicyError(f"policy `{path}`: the SDK reads `.toml` and `.json`, not `{path.suffix}`")

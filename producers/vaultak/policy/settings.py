@@ -1,4 +1,4 @@
-"""The policy of one agent or one worker in its simplest form: what the SDK's keyword arguments say.
+"""The policy of one agent or one worker: limits, as the SDK's keyword arguments say them, and rules beside them.
 
 `VAULTAK_POLICY` and `--policy` name a file with the same keys (TOML or JSON in the SDK; YAML too in the pipeline).
 """
@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vaultak.policy.rules.tree import Bundle
 from vaultak.wire import ActionType, Decision, canonical_json
 
 
@@ -43,8 +44,13 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7
     alert_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
     mode: KillSwitchMode = KillSwitchMode.PAUSE
+    rules: Bundle | None = None
+    """Rules beside the limits, see `docs/policy.md`."""
 
     @property
     def version(self) -> str:
-        """A short digest of the content: the same limits have the same version everywhere."""
-        return "p-" + hashlib.sha256(canonical_json(self)).hexdigest()[:12]
+        """A short digest of the content: the same limits and rules have the same version everywhere."""
+        members = msgspec.to_builtins(self)
+        if self.rules is None:
+            del members["rules"]
+        return "p-" + hashlib.sha256(canonical_json(members)).hexdigest()[:12]

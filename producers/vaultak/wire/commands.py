@@ -53,6 +53,10 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     action_id: str = ""
     incident_id: str = ""
     reason: str = ""
+    scope: str = ""
+    """Of an `approve`: `session` or `pattern` where it holds for more than the one action."""
+    grant_until: str = ""
+    """Until when it does; empty: an hour."""
     signature: str = ""
     key_id: str = ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +9,10 @@ import msgspec
 import typer
 
 from vaultak.errors import PolicyError
-from vaultak.policy.rules import CompiledRules
-from vaultak_streams.policy import RuleSource, parse_rules, try_rules
+from vaultak_streams.policy import RuleSource, bundle_from, parse_rules, try_rules
 from vaultak_streams.policy.init import starting_policy
 from vaultak_streams.policy.lint import lint_texts
-from vaultak_streams.policy.source import MAX_SOURCE_BYTES, bundle_of
+from vaultak_streams.policy.source import MAX_SOURCE_BYTES
 
 app = typer.Typer(help="Rules as code: check, test and compile them.", no_args_is_help=True)
 
@@ -59,13 +57,10 @@ def test(files: Files) -> None:
 
 @app.command(name="compile")
 def compile_files(files: Files, output: Annotated[Path, typer.Option(help="The bundle to write (JSON).")]) -> None:
-    """Make one bundle of rule files, for `vaultak.policy.rules.load_bundle`."""
-    rules = [source.rule for path in files for source in _read(path)]
-    version = "r-" + hashlib.sha256(msgspec.json.encode(rules, order="deterministic")).hexdigest()[:12]
-    bundle = bundle_of(rules, version)
-    CompiledRules(bundle)
+    """Make one bundle of rule files, for `Vaultak(rules=...)` and `VAULTAK_POLICY`."""
+    bundle = bundle_from([(str(path), _text(path)) for path in files])
     output.write_bytes(msgspec.json.encode(bundle))
-    typer.echo(f"{len(rules)} rules, version {version}")
+    typer.echo(f"{len(bundle.rules)} rules, version {bundle.version}")
 
 
 def _read(path: Path) -> list[RuleSource]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UnsetType
 
 from vaultak.policy import CompiledPolicy, PolicySettings, further_resources
-from vaultak.wire import Action, Decision
+from vaultak.policy.fields import Subject
+from vaultak.wire import Action, Decision, Factors, Local
 
 
 class Ruling(NamedTuple):
@@ -15,21 +19,23 @@ class Ruling(NamedTuple):
     decision: Decision
     rules: tuple[str, ...]
     reasons: tuple[str, ...]
+    held: bool = False
+    """A person is asked about this action alone, and the SDK that met it holds it."""
 
 
 class Rules:
     """A policy, ready to decide. Pure: the same action, risk and rate always get the same ruling.
 
-    The evaluation is the SDK's own, so that an agent and the stream read a policy alike; only the risk is the
-    stream's.
+    The evaluation is the SDK's own, so that an agent and the stream read a policy alike; only risk and factors are
+    the stream's.
     """
 
     def __init__(self, policy: PolicySettings) -> None:
         self._policy = CompiledPolicy(policy)
         self.version = policy.version
 
-    def decide(self, action: Action, risk: float, actions_per_minute: float) -> Ruling:
-        """The most severe of what explicit limits, risk and rate each call for.
+    def decide(self, action: Action, risk: float, actions_per_minute: float, factors: Factors) -> Ruling:
+        """The most severe of what limits, rules, risk and rate each call for.
 
         `risk` is in 0..1; `ValueError` otherwise: an engine that answers NaN or 7 has not judged.
         """
@@ -37,5 +43,30 @@ class Rules:
             raise ValueError(f"risk {risk} is not in 0..1")
         recent = math.floor(actions_per_minute)
         also = further_resources(action.payload)
-        verdict = self._policy.evaluate(action.action_type, action.resource, recent, also=also, risk=risk)
-        return Ruling(verdict.decision, verdict.rules, verdict.reasons)
+        verdict = self._policy.evaluate(
+            action.action_type,
+            action.resource,
+            recent,
+            also=also,
+            risk=risk,
+            subject=Subject(action.agent_id, action.session_id, action.labels),
+            payload=action.payload,
+            more={} if self._policy.rules is None else _known(action, factors, recent),
+        )
+        held = verdict.approval and _local(action).decision == Decision.PAUSE
+        return Ruling(verdict.decision, verdict.rules, verdict.reasons, held)
+
+
+def _local(action: Action) -> Local:
+    return Local("") if isinstance(action.local, UnsetType) else action.local
+
+
+def _known(action: Action, factors: Factors, recent: int) -> dict[str, Any]:
+    """What rules can ask for beside the action itself: the factors, and what is known of its agent."""
+    local = _local(action)
+    return {
+        "factors": {name: value for name, value in msgspec.structs.asdict(factors).items() if value is not None},
+        "assurance": action.assurance,
+        "local": {"decision": local.decision, "risk": local.risk},
+        "history": {"actions_per_minute": recent},
+    }

@@ -143,7 +143,7 @@ class Pipeline(Generic[P]):
         """Decide on an assessed action, and respond."""
         rate = item.ledger.count_action(item.ts_us)
         try:
-            ruling = self._rules.decide(action, assessment.risk, rate)
+            ruling = self._rules.decide(action, assessment.risk, rate, assessment.factors)
         except Exception as e:  # noqa: BLE001 - whatever an action does to a rule, the next one is decided
             _refuse(item.record, Reason.UNJUDGED, f"{type(e).__name__}: {e}", now_us, result)
             return
@@ -187,7 +187,7 @@ class Pipeline(Generic[P]):
             now_us=now_us,
             identity=item.digest,
         )
-        orders, suppressed = respond(case, ledger)
+        orders, suppressed = ([], 0) if ruling.held else respond(case, ledger)
         if suppressed:
             result.counters["commands.suppressed"] += suppressed
         _give(orders, result)

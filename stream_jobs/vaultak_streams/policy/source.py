@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -174,3 +176,15 @@ def _to_rule(written: RuleFile) -> Rule:
 
 def bundle_of(rules: list[Rule], version: str) -> Bundle:
     return Bundle(format=BUNDLE_FORMAT, version=version, rules=tuple(rules))
+
+
+def bundle_from(texts: Sequence[tuple[str, str]]) -> Bundle:
+    """One bundle of rule files, each its name and its text. The version is a digest of the rules.
+
+    Raises `PolicyError` as `parse_rules` does, and where the rules cannot stand together.
+    """
+    rules = [source.rule for name, text in texts for source in parse_rules(text, name)]
+    version = "r-" + hashlib.sha256(msgspec.json.encode(rules, order="deterministic")).hexdigest()[:12]
+    bundle = bundle_of(rules, version)
+    CompiledRules(bundle)
+    return bundle

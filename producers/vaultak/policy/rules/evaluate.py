@@ -31,6 +31,13 @@ class RuleVerdict(msgspec.Struct, frozen=True):
 
 
 NOTHING = RuleVerdict()
+RESERVED_IDS = frozenset(
+    {
+        "allowed_action_types", "allowed_resources", "alert_risk_score", "blocked_resources", "max_actions_per_minute",
+        "max_risk_score", "state",
+    }
+)  # fmt: skip
+"""What the limits are called among the rules of a verdict."""
 _ON_ERROR = {OnError.DENY: Decision.BLOCK, OnError.ALLOW: Decision.ALERT}
 
 
@@ -42,8 +49,11 @@ class CompiledRules:
             raise PolicyError(f"bundle has format {bundle.format}, this version reads {BUNDLE_FORMAT}")
         self.version = bundle.version
         self.rules = bundle.rules
-        if len({rule.id for rule in bundle.rules}) != len(bundle.rules):
+        ids = {rule.id for rule in bundle.rules}
+        if len(ids) != len(bundle.rules):
             raise PolicyError("bundle has two rules with the same id")
+        if reserved := ids & RESERVED_IDS:
+            raise PolicyError(f"rule `{min(reserved)}` has the name of a limit; give it another id")
         self._conditions = tuple(map(_compile_rule, bundle.rules))
         self._index = RuleIndex([rule.condition for rule in bundle.rules])
 
@@ -102,6 +112,24 @@ def _verdict(matched: list[Rule], failed: list[tuple[Rule, str]]) -> RuleVerdict
         and decision is Decision.PAUSE
         and all(r.enforce is Enforce.REQUIRE_APPROVAL for r in enforced if r.enforce.decision is Decision.PAUSE),
         overridden=overridden,
+    )
+
+
+def most_severe(one: RuleVerdict, other: RuleVerdict) -> RuleVerdict:
+    """What two verdicts on the same action come to, each on another of its resources."""
+    if one is NOTHING or other is NOTHING or one == other:
+        return other if one is NOTHING else one
+    first, second = sorted((one, other), key=lambda verdict: -SEVERITY[verdict.decision])
+    tied = first.decision is second.decision
+    named = dict(zip(first.rules, first.reasons, strict=True)) | dict(zip(second.rules, second.reasons, strict=True))
+    return RuleVerdict(
+        decision=first.decision,
+        rules=tuple(named),
+        reasons=tuple(named.values()),
+        errors=tuple(dict.fromkeys(first.errors + second.errors)),
+        shadow=tuple(dict.fromkeys(first.shadow + second.shadow)),
+        approval=first.approval and (second.approval or not tied),
+        overridden=first.overridden and second.overridden,
     )
 
 
