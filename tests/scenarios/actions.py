@@ -6,6 +6,7 @@ from scenarios import (
     actions_bent,
     actions_code,
     actions_files,
+    actions_libraries,
     actions_more,
     actions_native,
     actions_network,
@@ -21,4 +22,5 @@ WAYS: tuple[Way, ...] = (
     *actions_code.WAYS,
     *actions_more.WAYS,
     *actions_bent.WAYS,
+    *actions_libraries.WAYS,
 )
