@@ -18,6 +18,7 @@ from vaultak.intercept.patching import Wrapper
 from vaultak.intercept.sql_text import Statements, parse
 from vaultak.intercept.trust import origins
 from vaultak.undo import UndoLog
+from vaultak.undo.sql import Savepoints
 from vaultak.wire import ActionType, OutcomeStatus
 
 log = logging.getLogger("vaultak.intercept")
@@ -37,8 +38,9 @@ class Execution(NamedTuple):
     params: int = 0
     rows: int = 0
     """Rows of parameters of an `executemany`; 0 for anything else."""
-    keep: Callable[[UndoLog, str, Statements], object] | None = None
-    """Called once a write is allowed, with the undo log, the action's id and what was read out of the text."""
+    keep: Callable[[UndoLog, str, Statements], Callable[[], None] | None] | None = None
+    """Called once a write is allowed, with the undo log, the action's id and what was read out of the text; what it
+    returns is called when the statement is over."""
     written: bool = False
     """True when the text alone does not say that the call writes."""
 
@@ -71,21 +73,31 @@ def resources(dialect: str, database: str, tables: tuple[str, ...]) -> tuple[str
 class _Judged:
     """An allowed execution, until its outcome."""
 
-    __slots__ = ("_governor", "_started_s", "action_id")
+    __slots__ = ("_finish", "_governor", "_started_s", "action_id")
 
     def __init__(self, governor: Governor, action_id: str) -> None:
         self._governor, self.action_id = governor, action_id
+        self._finish: Callable[[], None] | None = None
         self._started_s = time.perf_counter()
 
     def keep(self, execution: Execution, read: Statements) -> None:
         undo = self._governor.undo
-        if undo is None or execution.keep is None or not (read.writes or execution.written):
+        if undo is None or not (read.writes or execution.written):
+            return
+        if execution.keep is None:
+            Savepoints.unsupported(
+                undo,
+                self.action_id,
+                f"{read.operation or 'write'} in {execution.dialect}",
+                "only a compensation could: nothing is kept of it",
+            )
             return
         try:
-            execution.keep(undo, self.action_id, read)
+            self._finish = execution.keep(undo, self.action_id, read)
         except Exception as e:  # noqa: BLE001 - the statement runs all the same: it cannot be taken back
             faults["journal:sql"] += 1
             log.warning("no way back for action %s: %s: %s", self.action_id, type(e).__name__, e)
+            Savepoints.unsupported(undo, self.action_id, f"{read.operation} in {execution.dialect}", str(e))
 
     def done(self, rows: int | None) -> None:
         self._after(OutcomeStatus.OK, content="" if rows is None or rows < 0 else f"rows: {rows}")
@@ -97,6 +109,8 @@ class _Judged:
             self._after(OutcomeStatus.ERROR, error=f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS])
 
     def _after(self, status: OutcomeStatus, *, content: str = "", error: str = "") -> None:
+        if self._finish is not None:
+            self._finish()
         duration_ms = (time.perf_counter() - self._started_s) * 1000
         self._governor.after(self.action_id, status, content=content, error=error, duration_ms=duration_ms)
 
@@ -129,7 +143,9 @@ class _Asked(NamedTuple):
         return judged
 
     async def judge_async(self) -> _Judged:
-        return _Judged(self.governor, await self.governor.before_async(*self.action(), assurance="patch"))
+        judged = _Judged(self.governor, await self.governor.before_async(*self.action(), assurance="patch"))
+        judged.keep(self.execution, self.read)
+        return judged
 
 
 def _asked(

@@ -34,7 +34,7 @@ def _length(params: Any) -> int:
     return len(params) if hasattr(params, "__len__") else 0
 
 
-def _keeper(connection: Any, is_open: Callable[[], bool], run: Callable[[str], object]) -> Callable[..., object]:
+def _keeper(connection: Any, is_open: Callable[[], bool], run: Callable[[str], object]) -> Callable[..., None]:
     def keep(undo: UndoLog, action_id: str, read: Statements) -> None:
         points = _points.get(connection)
         if points is None:

@@ -10,9 +10,10 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FunctionType
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
+from weakref import ref
 
 from vaultak.intercept import paths
 from vaultak.intercept.patching import patch_method
@@ -20,12 +21,15 @@ from vaultak.intercept.sql_execution import Execution, executes
 from vaultak.intercept.sql_text import Statements, parse
 from vaultak.intercept.trust import origins
 from vaultak.undo import UndoLog
-from vaultak.undo.sql import Savepoints
+from vaultak.undo.sql import COMMITTED, CommittedError, Savepoints
+from vaultak.undo.sql_rows import RowLog
 
 _BASE_CONNECTION: TypeAlias = sqlite3.Connection
 _BASE_CURSOR: TypeAlias = sqlite3.Cursor
 _CHANGES_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 _MODULES = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
+_SERIALIZED: Final = 3
+"""`sqlite3.threadsafety` where a connection may be used by any thread, as it nearly always is."""
 MAX_CLASSES = 256
 
 
@@ -44,24 +48,57 @@ class Cursor(_BASE_CURSOR, metaclass=_Kind):
 
     __module__ = "sqlite3"
 
+    def execute(self, *args: Any) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.execute(self, *args)
+
+    def executemany(self, *args: Any) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.executemany(self, *args)
+
+    def executescript(self, *args: Any) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.executescript(self, *args)
+
+    def fetchone(self) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.fetchone(self)
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.fetchmany(self, *args, **kwargs)
+
+    def fetchall(self) -> Any:
+        _own_thread(self.connection)
+        return _BASE_CURSOR.fetchall(self)
+
 
 class Connection(_BASE_CONNECTION, metaclass=_Kind):
-    """A connection whose statements are judged, and whose open transaction can go back."""
+    """A connection whose statements are judged, and what it wrote taken back.
+
+    SQLite itself is told to allow other threads, so that a rollback can come from any; the host's are refused here.
+    """
 
     __module__ = "sqlite3"
     _vaultak_database = ""
+    _vaultak_thread: int | None = None
+    _vaultak_process = 0
 
     def __init__(self, database: Any, *args: Any, **kwargs: Any) -> None:
         self._vaultak_database = _database(database)
-        self._vaultak_savepoints = Savepoints(
-            lambda sql: _BASE_CURSOR.execute(_BASE_CURSOR(self), sql),
-            lambda: bool(_BASE_CONNECTION.in_transaction.__get__(self)),
-            thread=threading.get_ident(),
-        )
+        self._vaultak_process = os.getpid()
+        this = self._vaultak_link = _Link(self)
+        self._vaultak_savepoints = Savepoints(this.run, this.is_open)
+        self._vaultak_rows = RowLog(this.run, this.is_open)
+        if sqlite3.threadsafety == _SERIALIZED:
+            checked = args[3] if len(args) > 3 else kwargs.get("check_same_thread", True)
+            args = (*args[:3], False, *args[4:]) if len(args) > 3 else args
+            kwargs = kwargs if len(args) > 3 else {**kwargs, "check_same_thread": False}
+            self._vaultak_thread = threading.get_ident() if checked else None
         _BASE_CONNECTION.__init__(self, database, *args, **kwargs)
 
     def cursor(self, factory: Any = None) -> Any:
-        self._vaultak_savepoints.settle()
+        _own_thread(self)
         if factory is None:
             return _BASE_CONNECTION.cursor(self, Cursor)
         return _BASE_CONNECTION.cursor(self, _governed(factory, _BASE_CURSOR, Cursor))
@@ -77,13 +114,69 @@ class Connection(_BASE_CONNECTION, metaclass=_Kind):
         return self.cursor().executescript(*args)
 
     def commit(self) -> None:
+        _own_thread(self)
         self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.commit(self))
 
     def rollback(self) -> None:
+        _own_thread(self)
         self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.rollback(self))
 
+    def close(self) -> None:
+        _own_thread(self)
+        self._vaultak_rows.close()
+        _BASE_CONNECTION.close(self)
+
+    def __del__(self) -> None:
+        if self._vaultak_process == os.getpid():
+            self._vaultak_link.last = self
+            self._vaultak_rows.close()
+            self._vaultak_link.last = None
+        finalize = getattr(_BASE_CONNECTION, "__del__", None)
+        if finalize is not None:
+            finalize(self)
+
     def __exit__(self, *exc: Any) -> Any:
+        _own_thread(self)
         return self._vaultak_savepoints.ending(lambda: _BASE_CONNECTION.__exit__(self, *exc))
+
+
+class GoneError(sqlite3.ProgrammingError):
+    """The connection does not exist any more."""
+
+
+class _Link:
+    """Reaches a connection without keeping it alive."""
+
+    __slots__ = ("_ref", "last")
+
+    def __init__(self, connection: Connection) -> None:
+        self._ref = ref(connection)
+        self.last: Connection | None = None
+        """The connection while it is finalized: references to it are dead by then."""
+
+    def run(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Execute, unjudged; the rows it gives, or how many it reached."""
+        connection = self.last or self._ref()
+        if connection is None:
+            raise GoneError("its connection is gone")
+        cursor = _BASE_CURSOR(connection)
+        cursor.row_factory = None
+        _BASE_CURSOR.execute(cursor, sql, parameters)
+        return _BASE_CURSOR.fetchall(cursor) if cursor.description else [(cursor.rowcount,)]
+
+    def is_open(self) -> bool:
+        connection = self.last or self._ref()
+        return connection is not None and bool(_BASE_CONNECTION.in_transaction.__get__(connection))
+
+
+def _own_thread(connection: Any) -> None:
+    """What SQLite's module checks unless `check_same_thread=False`. Rows that a `for` gives go unchecked, for speed."""
+    owner = getattr(connection, "_vaultak_thread", None)
+    if owner is not None and owner != (here := threading.get_ident()):
+        raise sqlite3.ProgrammingError(
+            "SQLite objects created in a thread can only be used in that same thread."
+            f" The object was created in thread id {owner} and this is thread id {here}."
+        )
 
 
 _stands_for: dict[type, type] = {Cursor: _BASE_CURSOR, Connection: _BASE_CONNECTION}
@@ -115,22 +208,53 @@ def _database(database: Any) -> str:
     return paths.printable(paths.resolve(name) or name).lstrip("/")
 
 
-def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statements], object]:
-    def keep(undo: UndoLog, action_id: str, read: Statements) -> None:
+def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statements], Callable[[], None] | None]:
+    def keep(undo: UndoLog, action_id: str, read: Statements) -> Callable[[], None] | None:
         points: Savepoints = connection._vaultak_savepoints
         what = f"{read.operation} in sqlite `{database}`"
         if {"SAVEPOINT", "RELEASE"} & set(read.operations):
             points.others = True
-        opens = connection.isolation_level
+        rows: RowLog = connection._vaultak_rows
+        changes_rows = len(read.operations) == 1 and read.operation in _CHANGES_ROWS
+        reason = "" if changes_rows else COMMITTED
+        try:
+            if changes_rows:
+                _prepare(connection, rows, read)
+        except (CommittedError, sqlite3.Error) as e:
+            reason = f"{COMMITTED}; {e}"
+        if any("vaultak_log_" in table.lower() for table in read.tables):
+            rows.forget()
         if not connection.in_transaction:
             points.over()
-            if opens is None or len(read.operations) > 1 or read.operation not in _CHANGES_ROWS:
-                points.unsupported(undo, action_id, what, "it was committed as it ran")
-                return
-            _BASE_CURSOR.execute(_BASE_CURSOR(connection), f"BEGIN {opens}")
-        points.before_write(undo, action_id, what)
+            if changes_rows and connection.isolation_level is not None:
+                points.begin(f"BEGIN {connection.isolation_level}")
+        action = 0 if reason else rows.begin()
+        if connection.in_transaction:
+            try:
+                points.before_write(undo, action_id, what, partial(_committed, rows, action, reason))
+            except BaseException:
+                rows.end()
+                raise
+        else:
+            undo.register(action_id, partial(_committed, rows, action, reason), what)
+        return rows.end if action else None
 
     return keep
+
+
+def _prepare(connection: Any, rows: RowLog, read: Statements) -> None:
+    if read.replaces:
+        raise CommittedError("what it replaces is not noted")
+    if not rows.installed:
+        _BASE_CONNECTION.create_function(connection, "vaultak_action", 0, rows.action)
+        rows.installed = True
+    rows.prepare(read.tables)
+
+
+def _committed(rows: RowLog, action: int, reason: str) -> None:
+    if not action:
+        raise CommittedError(reason)
+    rows.take_back(action)
 
 
 def _script(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
@@ -145,7 +269,6 @@ def _script(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execu
 
 def _statement(cursor: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Execution:
     connection = cursor.connection
-    connection._vaultak_savepoints.settle()
     sql, params = args[0], args[1] if len(args) > 1 else ()
     if not isinstance(sql, str):
         raise TypeError("SQL must be text")
@@ -191,8 +314,9 @@ def connect(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], 
     return wrapped(*args, **{**kwargs, "factory": factory})
 
 
-for _method in (Connection.execute, Connection.executemany, Connection.executescript):
-    origins.make_transparent(cast(FunctionType, _method))
+for _class in (Connection, Cursor):
+    for _method in (_class.execute, _class.executemany, _class.executescript):
+        origins.make_transparent(cast(FunctionType, _method))
 
 
 def patch() -> None:

@@ -92,6 +92,8 @@ class Statements(NamedTuple):
     writes: bool
     predicate: bool
     """False when an UPDATE or DELETE has no WHERE."""
+    replaces: bool = False
+    """True when rows in conflict are replaced: `INSERT OR REPLACE`."""
 
 
 UNKNOWN: Final = Statements("UNKNOWN", ("UNKNOWN",), (), True, False)
@@ -124,7 +126,9 @@ def _parse(sql: str, dialect: str) -> Statements:
     found.sort(key=_danger)
     tables = tuple(dict.fromkeys(table for s in found for table in s.tables))[:MAX_TABLES]
     operations = tuple(dict.fromkeys(s.operation for s in found))
-    return Statements(operations[0], operations, tables, any(s.writes for s in found), all(s.predicate for s in found))
+    writes, predicate = any(s.writes for s in found), all(s.predicate for s in found)
+    replaces = any(t.key == "REPLACE" and after.text != "(" for t, after in itertools.pairwise(words))
+    return Statements(operations[0], operations, tables, writes, predicate, replaces)
 
 
 _cached = lru_cache(1024)(_parse)

@@ -12,6 +12,7 @@ from vaultak.undo.log import UndoLog
 
 MAX_SAVEPOINTS: Final = 256
 """Of one transaction. Each costs the database memory; beyond that they are let go and a new series begins."""
+COMMITTED: Final = "its transaction is over: what was committed stays"
 
 _numbers = itertools.count(1)
 
@@ -21,26 +22,33 @@ class CommittedError(Exception):
 
 
 class Savepoints:
-    """The savepoints of one connection. `run` executes SQL on it, unjudged; `open` says whether a transaction is open.
+    """The savepoints of one connection. `run` executes SQL on it, unjudged and from any thread, and raises what the
+    database says; `is_open` says whether a transaction is open."""
 
-    Where the database refuses another thread's call (`run` raises what `foreign` says), the rollback is owed: `settle`
-    pays it, and whoever owns the connection calls that ahead of anything else, so that nothing is committed before.
-    """
-
-    def __init__(self, run: Callable[[str], object], is_open: Callable[[], bool], *, thread: int | None = None) -> None:
-        self._run, self._is_open, self._thread = run, is_open, thread
+    def __init__(self, run: Callable[[str], object], is_open: Callable[[], bool]) -> None:
+        self._run, self._is_open = run, is_open
         self._names: list[str] = []
-        self._owed = ""
+        self._began = False
         self._lock = threading.RLock()
         self.others = False
         """The host sets savepoints of its own: ours are not released, because that would release its own too."""
 
-    def before_write(self, undo: UndoLog, action_id: str, description: str) -> None:
-        """Set a savepoint in the open transaction, and register going back to it."""
+    def begin(self, sql: str) -> None:
+        """Open the transaction that the driver would have opened: going back to its start ends it."""
+        with self._lock:
+            self.over()
+            self._run(sql)
+            self._began = True
+
+    def before_write(
+        self, undo: UndoLog, action_id: str, description: str, committed: Callable[[], object] | None = None
+    ) -> None:
+        """Set a savepoint in the open transaction, and register going back to it; `committed` takes the write back
+        once the transaction is over, and raises what keeps it from that."""
         with self._lock:
             if len(self._names) >= MAX_SAVEPOINTS and not self.others:
                 first = self._names[0]
-                self._names.clear()
+                self.over()
                 self._run(f"RELEASE SAVEPOINT {first}")
             if len(self._names) >= MAX_SAVEPOINTS:
                 self.unsupported(undo, action_id, description, f"more than {MAX_SAVEPOINTS} savepoints")
@@ -52,9 +60,11 @@ class Savepoints:
 
         def back() -> None:
             savepoints = this()
-            if savepoints is None:
-                raise CommittedError("its connection is gone: committed or rolled back with it")
-            savepoints.back(name)
+            if savepoints is not None and savepoints.back(name):
+                return
+            if committed is None:
+                raise CommittedError(COMMITTED)
+            committed()
 
         undo.register(action_id, back, description)
 
@@ -71,35 +81,30 @@ class Savepoints:
         """The transaction has ended: its savepoints are gone with it."""
         with self._lock:
             self._names.clear()
-            self.others = False
+            self.others = self._began = False
 
-    def back(self, name: str) -> None:
-        """Go back to a savepoint, or owe it to the thread that owns the connection. Raises `CommittedError`."""
+    def back(self, name: str) -> bool:
+        """Go back to a savepoint, now. False when it is gone with its transaction."""
         with self._lock:
             if name not in self._names:
-                raise CommittedError("its transaction is over: what was committed stays")
-            if self._thread is None or self._thread == threading.get_ident():
-                if not self._is_open():
-                    self.over()
-                    raise CommittedError("its transaction is over: what was committed stays")
+                return False
+            if not self._is_open():
+                self.over()
+                return False
+            try:
                 self._run(f"ROLLBACK TO SAVEPOINT {name}")
-            else:
-                self._owed = name
-            del self._names[self._names.index(name) :]
-
-    def settle(self) -> None:
-        """Pay what is owed, on the thread that owns the connection. Raises what the database raises."""
-        if not self._owed:
-            return
-        with self._lock:
-            owed, self._owed = self._owed, ""
-            if owed and self._is_open():
-                self._run(f"ROLLBACK TO SAVEPOINT {owed}")
+            except Exception:  # noqa: BLE001 - each driver has its own: the database does not know it any more
+                return False
+            place = self._names.index(name)
+            del self._names[place:]
+            if self._began and not place:
+                self._run("ROLLBACK")
+                self.over()
+            return True
 
     def ending(self, end: Callable[[], object]) -> object:
-        """Run what ends the transaction: what is owed is paid first, and nothing can be owed meanwhile."""
+        """Run what ends the transaction; nobody goes back meanwhile."""
         with self._lock:
-            self.settle()
             try:
                 return end()
             finally:
