@@ -31,6 +31,8 @@ class Assessment(msgspec.Struct, frozen=True):
     explanation: tuple[Contribution, ...]
     baseline_events: int
     model_version: str
+    resource_count: int | None = None
+    """How often the agent used this resource before, as far as its baseline remembers; `None` until that is ready."""
 
 
 class _Measured(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class _Measured(msgspec.Struct, frozen=True):
     origin: Origin
     measures: list[float] | None
     reasons: tuple[Contribution, ...]
+    resource_count: int | None = None
 
 
 class RiskEngine:
@@ -92,10 +95,11 @@ class RiskEngine:
         if not profile.ready:
             profile.take_in(seen, action.session_id, Oddness.NONE)
             return _Measured(static, known, origin, None, reasons_of_origin(origin))
+        resource_count = round(profile.resources.get(seen.resource_id, 0.0))
         measures = [feature.measure(profile, seen) for feature in FEATURES]
         reasons = explain(profile, seen, measures, origin)
         profile.take_in(seen, action.session_id, self._oddness(profile, measures))
-        return _Measured(static, known, origin, measures, reasons)
+        return _Measured(static, known, origin, measures, reasons, resource_count)
 
     def _oddness(self, profile: AgentProfile, measures: list[float]) -> Oddness:
         """By the sum alone, so that what a profile learns does not wait for the forest."""
@@ -125,7 +129,14 @@ class RiskEngine:
         )
         origin = measured.origin
         risk = fuse(static, behaviour, origin.provenance, origin.granted, self._config)
-        return Assessment(round(risk, 4), factors, measured.reasons, measured.baseline_events, self._model.version)
+        return Assessment(
+            round(risk, 4),
+            factors,
+            measured.reasons,
+            measured.baseline_events,
+            self._model.version,
+            measured.resource_count,
+        )
 
 
 def _factor(measures: list[float] | None, name: str) -> float | None:

@@ -15,6 +15,7 @@ class TinyAssessment(msgspec.Struct, frozen=True):
     explanation: tuple[Contribution, ...]
     baseline_events: int
     model_version: str
+    resource_count: int | None = None
 
 
 class TinyProfile(msgspec.Struct):

@@ -10,7 +10,9 @@ from msgspec import UnsetType
 
 from vaultak.policy import CompiledPolicy, PolicySettings, further_resources
 from vaultak.policy.fields import Subject
-from vaultak.wire import Action, Decision, Factors, Local
+from vaultak.wire import Action, Decision, Local
+from vaultak_streams.pipeline.engine import Assessment
+from vaultak_streams.pipeline.sessions import SessionTraits
 
 
 class Ruling(NamedTuple):
@@ -34,11 +36,14 @@ class Rules:
         self._policy = CompiledPolicy(policy)
         self.version = policy.version
 
-    def decide(self, action: Action, risk: float, actions_per_minute: float, factors: Factors) -> Ruling:
-        """The most severe of what limits, rules, risk and rate each call for.
+    def decide(
+        self, action: Action, assessment: Assessment, actions_per_minute: float, session: SessionTraits
+    ) -> Ruling:
+        """The most severe of what limits, rules, risk and rate each call for. The session takes the action in.
 
-        `risk` is in 0..1; `ValueError` otherwise: an engine that answers NaN or 7 has not judged.
+        The assessment's risk is in 0..1; `ValueError` otherwise: an engine that answers NaN or 7 has not judged.
         """
+        risk = assessment.risk
         if not 0.0 <= risk <= 1.0:
             raise ValueError(f"risk {risk} is not in 0..1")
         recent = math.floor(actions_per_minute)
@@ -51,8 +56,9 @@ class Rules:
             risk=risk,
             subject=Subject(action.agent_id, action.session_id, action.labels),
             payload=action.payload,
-            more={} if self._policy.rules is None else _known(action, factors, recent),
+            more={} if self._policy.rules is None else _known(action, assessment, recent, session),
         )
+        session.note(action.action_type, verdict.static.destructiveness, verdict.static.sensitivity)
         held = verdict.approval and _local(action).decision == Decision.PAUSE
         return Ruling(verdict.decision, verdict.rules, verdict.reasons, held)
 
@@ -61,12 +67,17 @@ def _local(action: Action) -> Local:
     return Local("") if isinstance(action.local, UnsetType) else action.local
 
 
-def _known(action: Action, factors: Factors, recent: int) -> dict[str, Any]:
+def _known(action: Action, assessment: Assessment, recent: int, session: SessionTraits) -> dict[str, Any]:
     """What rules can ask for beside the action itself: the factors, and what is known of its agent."""
     local = _local(action)
+    factors = msgspec.structs.asdict(assessment.factors)
+    history: dict[str, Any] = {"actions_per_minute": recent, "events": assessment.baseline_events}
+    if assessment.resource_count is not None:
+        history["resource_count"] = assessment.resource_count
     return {
-        "factors": {name: value for name, value in msgspec.structs.asdict(factors).items() if value is not None},
+        "factors": {name: value for name, value in factors.items() if value is not None},
         "assurance": action.assurance,
         "local": {"decision": local.decision, "risk": local.risk},
-        "history": {"actions_per_minute": recent},
+        "session": session.fields(),
+        "history": history,
     }

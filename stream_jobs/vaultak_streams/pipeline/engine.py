@@ -27,6 +27,10 @@ class Assessment(Protocol):
     def baseline_events(self) -> int: ...
     @property
     def model_version(self) -> str: ...
+    @property
+    def resource_count(self) -> int | None:
+        """How often this agent has used the resource before; `None` while its baseline is not ready."""
+        ...
 
 
 P = TypeVar("P", bound=Profile)

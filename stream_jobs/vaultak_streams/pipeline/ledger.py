@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from vaultak_streams.pipeline.incidents import OpenIncident
+from vaultak_streams.pipeline.sessions import SessionTraits
 
 DIGEST_BYTES = 12
 """Of an event's bytes: two different events with one digest cannot be found by trying (2^48 for a pair)."""
@@ -31,6 +32,7 @@ class Ledger(msgspec.Struct, array_like=True, omit_defaults=True):
     actions_last_minute: int = 0
     seen: bytes = b""
     incidents: list[OpenIncident] = []
+    sessions: list[SessionTraits] = []
 
     def first_sight(self, digest: bytes) -> bool:
         """Whether an event is new; remembers it. A second delivery of one of the last `SEEN_EVENTS` is not."""

@@ -32,6 +32,7 @@ from vaultak_streams.pipeline.engine import Assessment, Engine, P
 from vaultak_streams.pipeline.isolate import judge_one_by_one
 from vaultak_streams.pipeline.ledger import DIGEST_BYTES, Ledger
 from vaultak_streams.pipeline.moments import moment
+from vaultak_streams.pipeline.sessions import session_of
 from vaultak_streams.pipeline.shard import Shard
 from vaultak_streams.records import Record
 from vaultak_streams.respond import Case, Order, respond
@@ -143,7 +144,7 @@ class Pipeline(Generic[P]):
         """Decide on an assessed action, and respond."""
         rate = item.ledger.count_action(item.ts_us)
         try:
-            ruling = self._rules.decide(action, assessment.risk, rate, assessment.factors)
+            ruling = self._rules.decide(action, assessment, rate, session_of(item.ledger.sessions, action.session_id))
         except Exception as e:  # noqa: BLE001 - whatever an action does to a rule, the next one is decided
             _refuse(item.record, Reason.UNJUDGED, f"{type(e).__name__}: {e}", now_us, result)
             return
