@@ -11,15 +11,10 @@ from vaultak.wire import ActionType
 
 
 def _sqlite(o: Occurrence) -> Effects:
-    name = paths.text(o.args[0])
-    if name in ("", ":memory:") or name.startswith("file::memory:"):
-        return NONE
-    if name.startswith("file:"):
-        from urllib.parse import unquote
+    from vaultak.intercept.sql_files import file_of  # loads sqlite3, which is loaded by now
 
-        name = unquote(name.removeprefix("file:").partition("?")[0].removeprefix("//"))
-    path = paths.resolve(name) or name
-    return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": o.event}, keep_content(path)),)
+    path = file_of(paths.text(o.args[0]))
+    return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": o.event}, keep_content(path)),) if path else NONE
 
 
 def _extension(o: Occurrence) -> Effects:

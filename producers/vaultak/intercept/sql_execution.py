@@ -17,6 +17,7 @@ from vaultak.intercept.hook import faults
 from vaultak.intercept.patching import Wrapper
 from vaultak.intercept.sql_text import Statements, parse
 from vaultak.intercept.trust import origins
+from vaultak.policy.resources import ANY_TABLE
 from vaultak.undo import UndoLog
 from vaultak.undo.sql import Savepoints
 from vaultak.wire import ActionType, OutcomeStatus
@@ -41,6 +42,8 @@ class Execution(NamedTuple):
     keep: Callable[[UndoLog, str, Statements], Callable[[], None] | None] | None = None
     """Called once a write is allowed, with the undo log, the action's id and what was read out of the text; what it
     returns is called when the statement is over."""
+    files: tuple[str, ...] = ()
+    """Absolute paths of files that it opens or makes by itself."""
     written: bool = False
     """True when the text alone does not say that the call writes."""
 
@@ -130,7 +133,7 @@ class _Asked(NamedTuple):
             "tables": read.tables,
             "params": execution.params,
             "predicate": read.predicate,
-            "resources": list(reached),
+            "resources": [*reached, *execution.files, *([ANY_TABLE] if read.opaque else [])],
         }
         if execution.rows:
             payload["rows"] = execution.rows

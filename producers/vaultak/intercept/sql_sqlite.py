@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any, Final, TypeAlias, cast
 from weakref import ref
 
-from vaultak.intercept import paths
+from vaultak.intercept import paths, sql_files
 from vaultak.intercept.patching import patch_method
 from vaultak.intercept.sql_execution import Execution, executes
 from vaultak.intercept.sql_text import Statements, parse
@@ -199,13 +199,7 @@ def _governed(factory: Any, base: type, governed: type) -> Any:
 
 def _database(database: Any) -> str:
     name = paths.text(database) if isinstance(database, str | bytes | os.PathLike) else "*"
-    if name in ("", ":memory:") or name.startswith("file::memory:"):
-        return ":memory:"
-    if name.startswith("file:"):
-        from urllib.parse import unquote
-
-        name = unquote(name.removeprefix("file:").partition("?")[0].removeprefix("//"))
-    return paths.printable(paths.resolve(name) or name).lstrip("/")
+    return paths.printable(sql_files.file_of(name) or ":memory:").lstrip("/")
 
 
 def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statements], Callable[[], None] | None]:
@@ -275,7 +269,8 @@ def _statement(cursor: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> E
     if "savepoint" in sql.lower() or "release" in sql.lower():
         connection._vaultak_savepoints.others |= bool({"SAVEPOINT", "RELEASE"} & set(parse(sql, "sqlite").operations))
     database = connection._vaultak_database
-    return Execution("sqlite", database, sql, _length(params), keep=_keeper(connection, database))
+    files = sql_files.of_statement(sql, params)
+    return Execution("sqlite", database, sql, _length(params), keep=_keeper(connection, database), files=files)
 
 
 def _many(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
@@ -298,7 +293,14 @@ def _blob(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Exe
 
 def _backup(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
     target = args[0] if args else kwargs.get("target")
-    return Execution("sqlite", getattr(target, "_vaultak_database", "*"), "/* backup into */", written=True)
+    found: list[Any] = []
+    if isinstance(target, _BASE_CONNECTION):
+        cursor = _BASE_CURSOR(target)
+        cursor.row_factory = None
+        found = _BASE_CURSOR.execute(cursor, "PRAGMA database_list").fetchall()
+    files = tuple(paths.printable(sql_files.file_of(str(row[2]))) for row in found if row[2])
+    name = files[0].lstrip("/") if files else getattr(target, "_vaultak_database", "*")
+    return Execution("sqlite", name, "/* backup into */", files=files, written=True)
 
 
 def _deserialize(connection: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Execution:

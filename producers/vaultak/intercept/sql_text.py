@@ -61,6 +61,10 @@ _EFFECTS_OF_FUNCTIONS = frozenset(
         "SYS_EVAL",
     ]
 )
+_OPAQUE = frozenset({"UNKNOWN", "DO", "CALL", "HANDLER", "LOAD", "IMPORT"})
+_RUN_TEXT = frozenset({"DBLINK", "DBLINK_EXEC", "QUERY_TO_XML", "QUERY_TO_XMLSCHEMA", "QUERY_TO_XML_AND_XMLSCHEMA",
+                       "TS_STAT", "TS_REWRITE", "CURSOR_TO_XML", "CROSSTAB", "CONNECTBY"})  # fmt: skip
+"""Functions that execute a string as SQL."""
 _SAFE_PRAGMAS = frozenset(
     [
         "TABLE_INFO",
@@ -94,6 +98,13 @@ class Statements(NamedTuple):
     """False when an UPDATE or DELETE has no WHERE."""
     replaces: bool = False
     """True when rows in conflict are replaced: `INSERT OR REPLACE`."""
+    hides: bool = False
+    """True when a string is executed as SQL: `PREPARE ... FROM '...'`, `query_to_xml('...')`."""
+
+    @property
+    def opaque(self) -> bool:
+        """Whether it may reach any table: it cannot be read, or runs text or a procedure that is not seen."""
+        return bool(_OPAQUE & set(self.operations)) or self.hides
 
 
 UNKNOWN: Final = Statements("UNKNOWN", ("UNKNOWN",), (), True, False)
@@ -128,7 +139,10 @@ def _parse(sql: str, dialect: str) -> Statements:
     operations = tuple(dict.fromkeys(s.operation for s in found))
     writes, predicate = any(s.writes for s in found), all(s.predicate for s in found)
     replaces = any(t.key == "REPLACE" and after.text != "(" for t, after in itertools.pairwise(words))
-    return Statements(operations[0], operations, tables, writes, predicate, replaces)
+    hides = any(
+        (t.key or t.name.upper()) in _RUN_TEXT and after.text == "(" for t, after in itertools.pairwise(words)
+    ) or (dialect == "mysql" and "PREPARE" in operations)
+    return Statements(operations[0], operations, tables, writes, predicate, replaces, hides)
 
 
 _cached = lru_cache(1024)(_parse)
@@ -155,7 +169,9 @@ def _split(words: list[Token]) -> list[list[Token]]:
 def _statement(words: list[Token], dialect: str) -> _Statement:
     verb = _verb(words)
     starts = {words[i + 1].key for i, t in enumerate(words[:-1]) if t.text == "(" and t.kind == "p"}
-    calls = {t.key for t, after in itertools.pairwise(words) if after.text == "(" and after.kind == "p"}
+    calls = {
+        t.key or t.name.upper() for t, after in itertools.pairwise(words) if after.text == "(" and after.kind == "p"
+    }
     nested = starts & _DML if verb in READS else set()
     if verb in READS and nested and any(t.key == "WITH" for t in words):
         verb = min(nested, key=lambda v: _DANGER.index(v) if v in _DANGER else len(_DANGER))

@@ -25,6 +25,11 @@ _DOTTED = re.compile(r"/\.{0,2}(?:/|$|[?#])")
 """Cheap and generous: a hit says only that resolving may change something."""
 _CACHE_LIMIT = 4096
 
+ANY_TABLE = "db://*"
+"""What cannot be read may reach any table: as a resource, it is matched by every pattern of `db://`."""
+ANY_FILE = "/*"
+"""Likewise any file: matched by every pattern that begins with `/` or has no scheme."""
+
 T = TypeVar("T")
 
 
@@ -46,8 +51,15 @@ class ResourceMatcher:
         try:
             return self._cache[resource]
         except KeyError:
-            hits = [hit for form in forms(resource) for hit in self._hits(form)]
+            hits = [hit for form in forms(resource) for hit in self._hits(form)] or self._of_any(resource)
             return _remember(self._cache, resource, self.patterns[min(hits)] if hits else None)
+
+    def _of_any(self, resource: str) -> list[int]:
+        if resource == ANY_TABLE:
+            return [i for i, pattern in enumerate(self.patterns) if pattern.startswith("db:")]
+        if resource == ANY_FILE:
+            return [i for i, pattern in enumerate(self.patterns) if not _SCHEME.match(pattern)]
+        return []
 
     def match_every_form(self, resource: str) -> bool:
         """Whether each form of the resource is matched: what is allowed must not resolve to something else."""
