@@ -168,6 +168,25 @@ def test_the_file_of_accounts_is_private_and_holds_no_password(users: Path) -> N
     assert "password of" not in users.read_text()
 
 
+EVERY = {"agent_id": "*", "command": "pause"}
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "every"), [("vera", 403, 403), ("omar", 503, 403), ("ada", 503, 503)]
+)  # fmt: skip
+def test_a_role_may_do_what_it_is_for(console: Console, users: Path, name: str, one: int, every: int) -> None:
+    """503: it would have been sent, had there been a broker."""
+    client = console(users_file=users)
+    client.post("/login", data={"name": name, "secret": f"password of {name}"})
+    token = csrf_of(client)
+    assert client.post("/act", data={**PAUSE, "csrf": token}).status_code == one
+    assert client.post("/act", data={**EVERY, "csrf": token}).status_code == every
+    assert client.get("/act", params=PAUSE).status_code == (200 if one == 503 else 403)
+    page = client.get("/agent?id=support-agent").text
+    assert ("data-act" in page) is (one == 503)
+    assert client.get("/acts").status_code == 200
+
+
 @pytest.mark.parametrize("name", ["", "a:b", "a\nb", "x" * 121, "../x", "a b"])
 def test_a_name_that_would_break_the_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError):

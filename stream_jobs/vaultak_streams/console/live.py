@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
@@ -16,6 +17,9 @@ from vaultak_streams.store.errors import StoreError
 log = structlog.get_logger("vaultak.console")
 
 EVERY_S = 2.0
+REST = 4
+"""A look that takes long is followed by a rest so many times as long: watching never takes the store's best part."""
+
 KEEPALIVE_S = 15.0
 """A comment is sent when nothing has changed for so long: proxies close what is silent."""
 
@@ -74,6 +78,7 @@ class Live:
 
     async def _look(self) -> None:
         while self._watchers:
+            started = time.monotonic()
             try:
                 rendered = await self._render()
             except StoreError as e:
@@ -84,7 +89,7 @@ class Live:
                         self._latest = rendered
                         self._version += 1
                         self._changed.notify_all()
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(max(self._every_s, REST * (time.monotonic() - started)))
 
 
 def _event(name: str, text: str) -> str:

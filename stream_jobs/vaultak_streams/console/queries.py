@@ -1,4 +1,8 @@
-"""What the console asks of the store. Every value is a parameter bound by the server; no SQL is made from input."""
+"""What the console asks of the store. Every value is a parameter bound by the server; no SQL is made from input.
+
+Answers come from the documented views. Where one question would make a view merge everything, its candidates are
+found in `action_parts` first, which holds the same before it is merged.
+"""
 
 from __future__ import annotations
 
@@ -120,11 +124,11 @@ LIMIT 8
 def actions(store: Store, terms: Terms, limit: int, before: dt.datetime | None = None) -> list[Record]:
     """The newest actions that match, newest first. Found by their narrow columns, then read whole."""
     given = terms.parameters() | {"limit": limit, "before": before or _NEVER}
-    found = store.query(_FIND if terms.text else _FIND_NARROW, given).rows
+    find = _FIND if terms.text else _FIND_NEWEST if terms.only_time else _FIND_NARROW
+    found = list(dict.fromkeys(store.query(find, given).rows))[:limit]
     if not found:
         return []
-    agents, ids = sorted({row[0] for row in found}), [row[1] for row in found]
-    return store.query(_ROWS, {"agents": agents, "ids": ids}).records()
+    return store.query(_ROWS, {"pairs": found}).records()
 
 
 _NEVER = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
@@ -145,6 +149,14 @@ WHERE ({agent:String} = '' OR agent_id = {agent:String})
 """
 _LATEST = "ORDER BY ts DESC LIMIT {limit:UInt32}"
 _FIND_NARROW = _MATCH + _LATEST
+_FIND_NEWEST = """
+SELECT agent_id, action_id
+FROM action_parts
+WHERE action_type IS NOT NULL AND ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}
+  AND ts < {before:DateTime64(6, 'UTC')}
+ORDER BY ts DESC
+LIMIT {limit:UInt32} * 2 -- what was delivered twice shows twice until it is merged
+"""
 _FIND = (
     _MATCH
     + """
@@ -158,10 +170,16 @@ _FIND = (
 )
 
 _ROWS = """
-SELECT agent_id, action_id, session_id, ts, action_type, resource, risk, decision, local_decision, outcome_status,
-       duration_ms, reasons, rules, scored_ts, outcome_ts
-FROM actions
-WHERE agent_id IN {agents:Array(String)} AND action_id IN {ids:Array(String)}
+SELECT agent_id, action_id, ifNull(anyLast(p.session_id), '') AS session_id, assumeNotNull(anyLast(p.ts)) AS ts,
+       assumeNotNull(anyLast(p.action_type)) AS action_type, ifNull(anyLast(p.resource), '') AS resource,
+       anyLast(p.risk) AS risk, anyLast(p.decision) AS decision, anyLast(p.local_decision) AS local_decision,
+       anyLast(p.outcome_status) AS outcome_status, anyLast(p.duration_ms) AS duration_ms,
+       JSONExtract(ifNull(anyLast(p.reasons), '[]'), 'Array(String)') AS reasons,
+       JSONExtract(ifNull(anyLast(p.rules), '[]'), 'Array(String)') AS rules,
+       anyLast(p.scored_ts) AS scored_ts, anyLast(p.outcome_ts) AS outcome_ts
+FROM action_parts AS p
+WHERE (agent_id, action_id) IN {pairs:Array(Tuple(String, String))}
+GROUP BY agent_id, action_id
 ORDER BY ts DESC, action_id DESC
 """
 
@@ -183,7 +201,13 @@ def waiting(store: Store, limit: int) -> list[Record]:
 _WAITING = """
 SELECT agent_id, session_id, action_id, ts, action_type, resource, risk, reasons
 FROM actions
-WHERE ts >= now() - INTERVAL 1 DAY AND outcome_status IS NULL AND (decision = 'pause' OR local_decision = 'pause')
+WHERE (agent_id, action_id) IN
+  (
+    SELECT agent_id, action_id FROM action_parts
+    WHERE ts >= now() - INTERVAL 1 DAY AND (decision = 'pause' OR local_decision = 'pause')
+    ORDER BY ts DESC LIMIT 2000
+  )
+  AND outcome_status IS NULL
   AND (agent_id, action_id) NOT IN (SELECT agent_id, action_id FROM commands WHERE command IN ('approve', 'deny'))
 ORDER BY ts DESC
 LIMIT {limit:UInt32}

@@ -48,6 +48,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is nothing but text, which other things than actions can match too."""
         return self == Terms(text=self.text, problems=self.problems)
 
+    @property
+    def only_time(self) -> bool:
+        """Whether everything of a span of time is wanted."""
+        return self == Terms(since=self.since, until=self.until, problems=self.problems)
+
 
 def parse(query: str) -> Terms:
     """Read a query. Never raises: what is not understood is told in `problems`, and not searched for."""
