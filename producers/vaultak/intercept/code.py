@@ -67,7 +67,10 @@ def _generates(code: CodeType, frame: FrameType | None) -> bool:
     foreign = asked_by is None or origins.of(asked_by.f_code) is Origin.FOREIGN
     if foreign and any(_is_private(part) for part in entrance.f_code.co_qualname.split(".")):
         return False
-    return module not in _EVALUATORS or not _calls(code)
+    if module not in _EVALUATORS:
+        return True
+    # A library may have annotations call what it offers: `Annotated[int, Field(gt=0)]`.
+    return not any(name.startswith("_") for name in code.co_names) and not (foreign and _calls(code))
 
 
 def _is_private(name: str) -> bool:
@@ -75,11 +78,9 @@ def _is_private(name: str) -> bool:
 
 
 def _calls(code: CodeType) -> bool:
-    """Whether evaluating an annotation calls anything, or reaches into what is not public."""
-    return (
-        any(name.startswith("_") for name in code.co_names)
-        or any(i.opname.startswith(("CALL", "PRECALL")) for i in dis.get_instructions(code))
-        or any(isinstance(constant, CodeType) for constant in code.co_consts)
+    """Whether evaluating an annotation calls anything."""
+    return any(i.opname.startswith(("CALL", "PRECALL")) for i in dis.get_instructions(code)) or any(
+        isinstance(constant, CodeType) for constant in code.co_consts
     )
 
 

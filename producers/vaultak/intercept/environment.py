@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FrameType
 from typing import Any
 
 from vaultak.intercept import paths
@@ -14,12 +15,24 @@ from vaultak.wire import ActionType
 
 def _variable(o: Occurrence) -> Effects:
     """Values stay out of the payload: variables are where secrets live."""
-    if origins.behind_stdlib(o.frame) is Origin.LIBRARY:
+    if _is_library(o.frame):
         return NONE
     payload: dict[str, Any] = {"op": o.event}
     if len(o.args) > 1:
         payload["value_bytes"] = len(o.args[1])
     return (Effect(ActionType.CUSTOM, f"env:{paths.printable(paths.text(o.args[0]))}", payload),)
+
+
+def _is_library(frame: FrameType | None) -> bool:
+    """Whether an installed library sets a variable by itself, and does not just call what it is given."""
+    while frame is not None and origins.of(frame.f_code) in (Origin.STDLIB, Origin.WRAPPER):
+        frame = frame.f_back
+    if frame is None or origins.of(frame.f_code) is not Origin.LIBRARY:
+        return False
+    return not _WORDS.isdisjoint(frame.f_code.co_names)
+
+
+_WORDS = frozenset({"environ", "environb", "putenv", "unsetenv"})
 
 
 def _limit(o: Occurrence) -> Effects:

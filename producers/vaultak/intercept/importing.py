@@ -24,6 +24,7 @@ MAX_CLASSES = 256
 
 _PREFIX = sys.pycache_prefix
 _WRITERS = ("_write_atomic", "set_data")
+_READING = ("get_data", "get_code", "exec_module")
 _CACHE = "__pycache__"
 
 _loaded: set[str] = set()
@@ -50,7 +51,11 @@ def user(frame: FrameType | None) -> FrameType | None:
 
 def reads(frame: FrameType) -> bool:
     """Whether a file is read in order to run a module, which is judged then."""
-    return any(f.f_code.co_name in ("exec_module", "create_module", "load_module") for f in _frames(frame))
+    steps = [own for own in _frames(frame) if own.f_code.co_name in _READING]
+    if [own.f_code.co_name for own in steps[:3]] != [*_READING]:
+        return False
+    loader = steps[1].f_locals.get("self")
+    return loader is steps[2].f_locals.get("self") and is_genuine(loader)
 
 
 def caches(frame: FrameType | None, path: str) -> bool:

@@ -16,8 +16,9 @@ from vaultak.intercept.patching import patch_function, when_imported
 from vaultak.intercept.trust import Origin, origins
 from vaultak.wire import ActionType
 
-_OWN_PREFIX = "/mp-"
-"""Of the names that `multiprocessing` draws at random."""
+_OWN_PREFIXES = ("/mp-", "/loky-", "/joblib-")
+"""Of the names that `multiprocessing` and its like draw at random."""
+_OWNERS = (Origin.STDLIB, Origin.LIBRARY)
 
 
 def _path(name: object) -> str:
@@ -25,7 +26,7 @@ def _path(name: object) -> str:
 
 
 def _is_lock(name: object, frame: FrameType | None) -> bool:
-    return frame is not None and origins.of(frame.f_code) is Origin.STDLIB and paths.text(name).startswith(_OWN_PREFIX)
+    return frame is not None and origins.of(frame.f_code) in _OWNERS and paths.text(name).startswith(_OWN_PREFIXES)
 
 
 def _argument(o: Occurrence, position: int, keyword: str) -> object:

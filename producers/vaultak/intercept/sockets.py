@@ -8,6 +8,7 @@ where that is known.
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 import stat
@@ -22,7 +23,12 @@ from vaultak.intercept.calls import observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.enforce import enforce
 from vaultak.intercept.patching import patch_method, when_imported
+from vaultak.intercept.plain import plain
 from vaultak.wire import ActionType
+
+_family, _type = _socket.socket.family.__get__, _socket.socket.type.__get__
+_fileno, _peer, _name = _socket.socket.fileno, _socket.socket.getpeername, _socket.socket.getsockname
+"""As the C type says: a subclass may say something else."""
 
 MAX_CONNECTIONS = 8192
 """Connections remembered as judged; sending over one forgotten is an action of its own, nothing else."""
@@ -33,6 +39,7 @@ _judged: OrderedDict[tuple[str, int], None] = OrderedDict()
 
 def resource_of(family: int, address: object) -> tuple[str, dict[str, Any]]:
     """`host:port`, `[v6]:port` or `unix:/path` for a socket address, and the numeric address for the payload."""
+    address = _plain(address)
     if family == getattr(socket, "AF_UNIX", -1):
         return _unix(address)
     if isinstance(address, tuple) and len(address) >= 2 and family in (socket.AF_INET, socket.AF_INET6):
@@ -41,6 +48,13 @@ def resource_of(family: int, address: object) -> tuple[str, dict[str, Any]]:
         numeric = _host_port(host, address[1])
         return _host_port(name, address[1]), {"address": numeric} | ({} if name == host else {"resources": [numeric]})
     return f"socket:{family}:{str(address)[:200]}", {}
+
+
+def _plain(address: object) -> object:
+    """An address as C code gets it: a subclass may show Python code another."""
+    if isinstance(address, tuple):
+        return tuple(plain(part) for part in tuple.__iter__(address))
+    return plain(address)
 
 
 def _host_port(host: str, port: object) -> str:
@@ -55,8 +69,8 @@ def _unix(address: object) -> tuple[str, dict[str, Any]]:
 
 
 def _effect(sock: socket.socket, address: object, op: str) -> Effect:
-    resource, payload = resource_of(sock.family, address)
-    payload |= {"op": op, "transport": "udp" if sock.type == socket.SOCK_DGRAM else "tcp"}
+    resource, payload = resource_of(_family(sock), address)
+    payload |= {"op": op, "transport": "udp" if _type(sock) == socket.SOCK_DGRAM else "tcp"}
     return Effect(ActionType.NETWORK_REQUEST, resource, payload)
 
 
@@ -69,7 +83,7 @@ def _joined(sock: socket.socket, effect: Effect) -> Effects:
     """Once allowed, what this agent sends over the socket belongs to this action."""
 
     def joined(_action_id: str) -> None:
-        if key := _key(sock.fileno()):
+        if key := _key(_fileno(sock)):
             _judged[key] = None
             while len(_judged) > MAX_CONNECTIONS:
                 _judged.popitem(last=False)
@@ -117,9 +131,9 @@ def sent_through(fd: int, op: str) -> Effects:
 def _listens(o: Occurrence) -> Effects:
     """Listening without having bound: the kernel chooses a port, at every address."""
     sock = o.args[0]
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.getsockname()[1]:
+    if _family(sock) not in (socket.AF_INET, socket.AF_INET6) or _name(sock)[1]:
         return NONE
-    return (_effect(sock, (sock.getsockname()[0], 0), o.event),)
+    return (_effect(sock, (_name(sock)[0], 0), o.event),)
 
 
 def _handed(o: Occurrence) -> Effects:
@@ -186,10 +200,10 @@ CLASSIFIERS: dict[str, Classifier] = {
 def _sent(o: Occurrence) -> Effects:
     """The first sending of an agent over a socket whose connection it was not judged for."""
     sock = o.args[0]
-    if is_judged(sock.fileno()):
+    if is_judged(_fileno(sock)):
         return NONE
     try:
-        peer = sock.getpeername()
+        peer = _peer(sock)
     except OSError:
         return NONE  # not connected: the event of `sendto` has the address
     # A pair of sockets inside this process (wake-up pipes of event loops) has no name and reaches nobody.

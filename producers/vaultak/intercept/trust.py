@@ -32,6 +32,14 @@ _CARRIERS = frozenset({"os", "posixpath", "genericpath", "pathlib", "shutil"})
 """Plain file helpers the SDK itself calls: an event in them belongs to whoever called them."""
 
 
+_COMPILED = frozenset(
+    f"{loader}.{step}"
+    for loader in ("ExtensionFileLoader", "BuiltinImporter")
+    for step in ("create_module", "exec_module")
+)
+"""Where the import system runs compiled modules."""
+
+
 class Origin(enum.IntEnum):
     WRAPPER = -1
     """A patch's own frame: what happens in it is its caller's doing."""
@@ -213,7 +221,7 @@ class Origins:
             origin = self.of(frame.f_code)
             if origin is Origin.IMPORTER:
                 # A module's body, or a compiled module: anybody may call the importer's functions with others.
-                return body or frame.f_code.co_name in ("create_module", "exec_module")
+                return body or frame.f_code.co_qualname in _COMPILED
             if origin is Origin.FOREIGN:
                 return False
             if origin is not Origin.WRAPPER:
