@@ -7,6 +7,7 @@ from scenarios import (
     actions_code,
     actions_files,
     actions_libraries,
+    actions_lying,
     actions_more,
     actions_native,
     actions_network,
@@ -23,4 +24,5 @@ WAYS: tuple[Way, ...] = (
     *actions_more.WAYS,
     *actions_bent.WAYS,
     *actions_libraries.WAYS,
+    *actions_lying.WAYS,
 )
