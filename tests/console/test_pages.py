@@ -5,13 +5,21 @@ from __future__ import annotations
 import html.parser
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from console.conftest import csrf_of
+from console.conftest import TOKEN, csrf_of
 from console.recorded import HELD, HOSTILE, HOSTILE_AGENT, INCIDENT, ROGUE
+from vaultak.config import Settings
+from vaultak_devstack.keys import command_signer
+from vaultak_streams.console.app import build
+from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.live import MAX_WATCHERS
+from vaultak_streams.console.options import ConsoleOptions
+from vaultak_streams.console.reading import Reader
 
 pytestmark = pytest.mark.stack
 
@@ -19,6 +27,22 @@ HOSTILE_PAGES = [
     "/", "/incidents", "/incident?id=0190b0a4-0000-7000-8000-00000000dead", "/search?q=script", "/health", "/policy",
     "/acts",
 ]  # fmt: skip
+
+
+RULES = """
+title: Refunds above 500 EUR ask first
+id: large-refunds
+level: high
+detection:
+  refund:
+    action_type: tool_call
+    tool: refund_order
+  condition: refund
+enforce: require_approval
+tests:
+  - {name: refund, event: {action_type: tool_call, tool: refund_order, resource: x}, match: true}
+  - {name: other, event: {action_type: tool_call, tool: list_orders, resource: x}, match: false}
+"""
 
 
 class _Seen(html.parser.HTMLParser):
@@ -220,3 +244,20 @@ def _away(_dsn: str) -> None:
     from vaultak_streams.store.errors import StoreUnavailableError
 
     raise StoreUnavailableError("ClickHouse at h:1 does not answer")
+
+
+def test_rules_in_force_show_with_what_they_did(
+    settings: Settings, recorded_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(RULES)
+    desk = Desk(
+        settings=msgspec.structs.replace(settings, policy=policy), reader=Reader(recorded_dsn),
+        sign=command_signer(settings.data_dir),
+    )  # fmt: skip
+    with TestClient(build(desk, ConsoleOptions(token=TOKEN), b"s"), base_url="http://127.0.0.1") as client:
+        client.get(f"/login?token={TOKEN}")
+        text = client.get("/policy").text
+    assert "Refunds above 500 EUR ask first" in text
+    assert "require approval" in text
+    assert "not in force here" in text

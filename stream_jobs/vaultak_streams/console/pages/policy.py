@@ -12,12 +12,15 @@ from starlette.routing import Route
 
 from vaultak.errors import PolicyError
 from vaultak.policy import PolicySettings
+from vaultak.policy.rules.tree import Scope
 from vaultak_streams.console import queries
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.rendering import page
 from vaultak_streams.policy_files import load_policy
 
 DAYS = 7
+
+MAX_RULES = 500
 
 
 def routes(desk: Desk) -> list[Route]:
@@ -39,7 +42,7 @@ def routes(desk: Desk) -> list[Route]:
             problem=problem,
             versions=[version | {"decisions": _shares(version["version"], decisions)} for version in versions],
             models=models,
-            hits=hits,
+            rules=_rules(settings, hits),
             days=DAYS,
         )
 
@@ -55,7 +58,33 @@ def _in_force(desk: Desk) -> tuple[PolicySettings | None, str]:
 
 
 def _limits(settings: PolicySettings) -> list[tuple[str, str]]:
-    return [(name, _shown(value)) for name, value in msgspec.to_builtins(settings).items()]
+    members = msgspec.to_builtins(settings)
+    return [(name, _shown(value)) for name, value in members.items() if name != "rules"]
+
+
+def _rules(settings: PolicySettings | None, hits: list[queries.Record]) -> list[dict[str, Any]]:
+    """The rules in force and those that matched, the most frequent first, then those that never did."""
+    found = {row["rule"]: _UNKNOWN | row for row in hits}
+    in_force = settings.rules.rules if settings and settings.rules else ()
+    for rule in in_force:
+        row = found.setdefault(rule.id, {**_NEVER, "rule": rule.id})
+        row |= {
+            "title": rule.title,
+            "enforce": rule.enforce.value,
+            "mode": rule.mode.value,
+            "scope": _scope(rule.scope),
+        }
+    return sorted(found.values(), key=lambda row: (-row["hits"], row["rule"]))[:MAX_RULES]
+
+
+_NEVER: dict[str, Any] = {"hits": 0, "agents": 0, "last_hit": None, "mostly": None}
+_UNKNOWN: dict[str, Any] = {"title": "", "enforce": "", "mode": "", "scope": ""}
+
+
+def _scope(scope: Scope) -> str:
+    """Whom a rule is for, in words."""
+    labels = [f"{name}={value}" for name, value in scope.labels.items()]
+    return ", ".join([*scope.agents, *scope.roles, *labels]) or "everybody"
 
 
 def _shown(value: Any) -> str:
