@@ -30,3 +30,7 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str
     action_ids: tuple[str, ...] = ()
     command_ids: tuple[str, ...] = ()
+    closed_by: str = ""
+    """Who closed it, by hand."""
+    note: str = ""
+    """Why, in their words."""
