@@ -138,6 +138,19 @@ def activate(governor: Governor | None, *, hunted: bool = True) -> Activation:
     return token
 
 
+def entering(inner: Governor) -> None:
+    """A monitor is opened: inside another one that is an action of the outer agent, as the inner one alone judges then.
+
+    Raises what the outer governor raises.
+    """
+    outer = current()
+    if outer is None or not outer.intercepted:
+        return
+    payload = {"op": "monitor", "agent_id": inner.agent_id}
+    action_id = outer.before(ActionType.CODE_EXECUTION, "code:vaultak.monitor", payload, assurance="patch")
+    outer.after(action_id, OutcomeStatus.OK)
+
+
 def deactivate(token: Activation) -> None:
     """Undo one `activate`, in the same context. Raises `ValueError` in another one."""
     _current.reset(token)

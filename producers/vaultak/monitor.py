@@ -80,6 +80,9 @@ class Monitor:
             from vaultak.intercept import install
 
             install()
+        outer = governor.current()
+        if not isinstance(outer, Monitor) or outer._agent is not self._agent:
+            governor.entering(self)
         self._token = governor.activate(self)
         return self
 

@@ -13,7 +13,7 @@ import os
 from types import FrameType
 from typing import Any
 
-from vaultak.intercept import held, importing, paths, sockets
+from vaultak.intercept import held, importing, moving, paths, sockets
 from vaultak.intercept.calls import covered, observe
 from vaultak.intercept.effect import NONE, Classifier, Effect, Effects, Occurrence
 from vaultak.intercept.held import Journal, keep_content
@@ -162,6 +162,7 @@ def _renamed(o: Occurrence) -> Effects:
             {"op": o.event, "renamed_from": shown_old},
             lambda undo, i: undo.before_rename(i, old, new),
         ),
+        *moving.within(old, new, o.event),
     )
 
 
