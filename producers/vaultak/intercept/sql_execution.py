@@ -57,6 +57,11 @@ _under_way: ContextVar[tuple[object, ...]] = ContextVar("vaultak_sql", default=(
 """Cursors and connections whose execution was judged: what their library calls further on them belongs to it."""
 
 
+def under_way() -> tuple[object, ...]:
+    """Cursors and connections whose execution was judged, in this context."""
+    return _under_way.get()
+
+
 def resources(dialect: str, database: str, tables: tuple[str, ...]) -> tuple[str, ...]:
     """`db://<dialect>/<database>/<table>` of every table, most dangerous statement first; `/*` when none is named."""
     found: list[str] = []

@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any, Final, TypeAlias, cast
 from weakref import ref
 
-from vaultak.intercept import paths, sql_files
+from vaultak.intercept import paths, sql_authorizer, sql_files
 from vaultak.intercept.patching import patch_method
 from vaultak.intercept.sql_execution import Execution, executes
 from vaultak.intercept.sql_text import Statements, parse
@@ -96,6 +96,12 @@ class Connection(_BASE_CONNECTION, metaclass=_Kind):
             kwargs = kwargs if len(args) > 3 else {**kwargs, "check_same_thread": False}
             self._vaultak_thread = threading.get_ident() if checked else None
         _BASE_CONNECTION.__init__(self, database, *args, **kwargs)
+        self._vaultak_watch = sql_authorizer.watch(self, self._vaultak_database)
+
+    def set_authorizer(self, authorizer_callback: Any) -> None:
+        _own_thread(self)
+        self._vaultak_watch.own = authorizer_callback
+        _BASE_CONNECTION.set_authorizer(self, self._vaultak_watch)  # statements prepared before are asked about anew
 
     def cursor(self, factory: Any = None) -> Any:
         _own_thread(self)
@@ -266,9 +272,11 @@ def _statement(cursor: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> E
     sql, params = args[0], args[1] if len(args) > 1 else ()
     if not isinstance(sql, str):
         raise TypeError("SQL must be text")
+    database = getattr(connection, "_vaultak_database", "")
+    if not database:  # a governed cursor of a connection that is not
+        return Execution("sqlite", "*", sql, _length(params), files=sql_files.of_statement(sql, params))
     if "savepoint" in sql.lower() or "release" in sql.lower():
         connection._vaultak_savepoints.others |= bool({"SAVEPOINT", "RELEASE"} & set(parse(sql, "sqlite").operations))
-    database = connection._vaultak_database
     files = sql_files.of_statement(sql, params)
     return Execution("sqlite", database, sql, _length(params), keep=_keeper(connection, database), files=files)
 
@@ -308,12 +316,17 @@ def _deserialize(connection: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any
 
 
 def connect(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A wrapt wrapper of `sqlite3.connect`: the connection is of a governed class, whatever its factory is."""
+    """A wrapt wrapper of `sqlite3.connect`: the connection is of a governed class, or watched where a callable factory
+    makes one that is not."""
     if len(args) > 5:
         args = (*args[:5], _governed(args[5], _BASE_CONNECTION, Connection), *args[6:])
-        return wrapped(*args, **kwargs)
-    factory = _governed(kwargs.get("factory") or _BASE_CONNECTION, _BASE_CONNECTION, Connection)
-    return wrapped(*args, **{**kwargs, "factory": factory})
+    else:
+        factory = _governed(kwargs.get("factory") or _BASE_CONNECTION, _BASE_CONNECTION, Connection)
+        kwargs = {**kwargs, "factory": factory}
+    made = wrapped(*args, **kwargs)
+    if isinstance(made, _BASE_CONNECTION) and not hasattr(made, "_vaultak_watch"):
+        sql_authorizer.watch_foreign(made)
+    return made
 
 
 for _class in (Connection, Cursor):
@@ -327,11 +340,12 @@ def patch() -> None:
     def rows(cursor: Any, _result: Any) -> Any:
         return cursor.rowcount
 
-    patch_method(Cursor, "execute", executes("sqlite.execute", _statement, rows))
-    patch_method(Cursor, "executemany", executes("sqlite.executemany", _many, rows))
-    patch_method(Cursor, "executescript", executes("sqlite.executescript", _script))
+    patch_method(Cursor, "execute", executes("sqlite.execute", _statement, rows, outermost=True))
+    patch_method(Cursor, "executemany", executes("sqlite.executemany", _many, rows, outermost=True))
+    patch_method(Cursor, "executescript", executes("sqlite.executescript", _script, outermost=True))
     for name, describe in {"blobopen": _blob, "backup": _backup, "deserialize": _deserialize}.items():
-        patch_method(Connection, name, executes(f"sqlite.{name}", describe))
+        patch_method(Connection, name, executes(f"sqlite.{name}", describe, outermost=True))
     for module in map(sys.modules.get, _MODULES):
         if module is not None:
             module.Connection, module.Cursor = Connection, Cursor  # type: ignore[attr-defined]
+    sql_authorizer.watch_earlier()
