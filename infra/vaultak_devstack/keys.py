@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vaultak.control.signatures import key_id_of, sign_command
+from vaultak.control.signatures import key_id_of, sign
 from vaultak.errors import ConfigurationError
-from vaultak.wire import Command
+from vaultak.wire import Command, PolicyRecord
 from vaultak_devstack.files import write_private
 
 SEED_BYTES = 32
@@ -51,11 +51,17 @@ def public_hex(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes_raw().hex()
 
 
+def policy_signer(data_dir: Path) -> Callable[[PolicyRecord], PolicyRecord]:
+    """A function that returns a policy with this deployment's signature and key id."""
+    key = load_or_create_key(data_dir)
+    return lambda record: sign(record, key)
+
+
 def command_signer(data_dir: Path) -> Callable[[Command], Command]:
     """A function that returns a command with this deployment's signature and key id."""
 
     key = load_or_create_key(data_dir)
-    return lambda command: sign_command(command, key)
+    return lambda command: sign(command, key)
 
 
 def _read(path: Path) -> Ed25519PrivateKey:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaultak import governor
@@ -43,6 +43,7 @@ from vaultak.wire import (
 )
 
 if TYPE_CHECKING:
+    from vaultak.control.policies import Shelf
     from vaultak.undo import StepResult, UndoLog
 
 log = logging.getLogger("vaultak")
@@ -87,6 +88,8 @@ class Agent:
         self.begin_anew: Callable[[], None] | None = None
         """Called before the first action in a forked child: what its parent's threads did has to be taken up there."""
         self._guard = Guard(policy)
+        self._labels: Mapping[str, str] = {}
+        self._shelf: Shelf | None = None
         self._approvals = Approvals()
         self._forked = False
         self._make_locks()
@@ -132,15 +135,16 @@ class Agent:
         now_s = time.time()
         action_id = new_id()
         also = further_resources(payload) if "resources" in payload else ()
-        subject = NOBODY if self._guard.policy.rules is None else Subject(self.agent_id, session_id, labels)
         with self._lock:
+            policy = self._guard.policy
+            subject = NOBODY if policy.rules is None else Subject(self.agent_id, session_id, labels)
             verdict = self._guard.judge(action_type, resource, now_s, also, subject, payload)
             if verdict.approval:
                 asked = Asked(session_id, action_type, resource, digest_of(payload), verdict.rules)
                 if self._approvals.granted(asked, now_s):
                     self._guard.rule(action_id, allow=True)
                 self._approvals.ask(action_id, asked)
-        local = Local(verdict.decision, verdict.risk, verdict.reasons, self._guard.policy.version)
+        local = Local(verdict.decision, verdict.risk, verdict.reasons, policy.version)
         try:
             ts = self.emitter.action(
                 action_id,
@@ -219,6 +223,32 @@ class Agent:
         self.trail.action((action_id, session_id, ts, action_type, resource, local))
         self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
         raise ActionBlockedError(f"action blocked: {why}", action_id=action_id, reasons=(why,))
+
+    def describe(self, labels: Mapping[str, str]) -> None:
+        """What the agent is known by from here on: some policies are pushed to agents with certain labels."""
+        with self._lock:
+            self._labels = dict(labels)
+            shelf = self._shelf
+        if shelf is not None:
+            self.adopt(shelf)
+
+    def adopt(self, shelf: Shelf) -> str:
+        """Judge by the newest pushed rules that are for this agent; the policy's version where that is a change.
+
+        An action under way is judged by the policy that it met; the limits of this program stay.
+        """
+        with self._lock:
+            self._shelf = shelf
+            pushed = shelf.for_labels(self._labels)
+            if pushed is None or pushed.rules is self._guard.policy.rules:
+                return ""
+            self._guard.policy = self._guard.policy.with_rules(pushed.rules)
+            return self._guard.policy.version
+
+    @property
+    def policy(self) -> CompiledPolicy:
+        """What it is judged by now."""
+        return self._guard.policy
 
     @property
     def policy_version(self) -> str:

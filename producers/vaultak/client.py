@@ -130,10 +130,10 @@ class Vaultak:
         shown = self._redactor.value(dict(labels)) if labels else None
         floor = self._floor if floor is None else _known_floor(floor)
         if floor == "off" or not intercept:
-            return Monitor(self._agent(agent_id), session_id=session_id, labels=shown, intercept=intercept)
+            return Monitor(self._agent(agent_id, shown), session_id=session_id, labels=shown, intercept=intercept)
         from vaultak.floor.monitor import FlooredMonitor
 
-        agent = self._agent(agent_id)
+        agent = self._agent(agent_id, shown)
         return FlooredMonitor(self, agent, floor == "require", session_id=session_id, labels=shown)
 
     def action(
@@ -188,14 +188,17 @@ class Vaultak:
 
     # -- agents ------------------------------------------------------------------------------------------------
 
-    def _agent(self, agent_id: str) -> Agent:
+    def _agent(self, agent_id: str, labels: dict[str, str] | None = None) -> Agent:
         _identifier("agent id", agent_id)
         if agent_id == "*":
             raise ConfigurationError("agent id `*` stands for all agents; choose another")
         with self._lock:
             if (agent := self._agents.get(agent_id)) is None:
                 agent = self._agents[agent_id] = self._make_agent(agent_id)
+                agent.describe(labels or {})
                 self._listen(agent)
+            elif labels:
+                agent.describe(labels)
             return agent
 
     def _make_agent(self, agent_id: str) -> Agent:
@@ -282,6 +285,7 @@ class Vaultak:
             agent.obey,
             agent.learn,
             self._the_publisher(),
+            agent.adopt,
         )
         listener.start()
         listener.wait_told(self._state_timeout_s)

@@ -12,8 +12,11 @@ from e2e.worker_process import WorkerProcess, publish, read_until, reader, runni
 from vaultak.wire import Topics, decode_dead_letter, decode_verdict
 from vaultak_devstack.broker import Broker
 from vaultak_devstack.broker_embedded import EmbeddedBroker
+from vaultak_devstack.keys import policy_signer
 from vaultak_devstack.ports import free_port
 from vaultak_devstack.topics import ensure_topics
+from vaultak_streams.policy import bundle_from
+from vaultak_streams.policy.push import push
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -107,3 +110,21 @@ async def test_a_broker_that_comes_late_or_goes_away_is_waited_for(tmp_path: Pat
         worker.kill()
     assert worker.log.count("no broker answers") <= 3, "said once per absence, not once per try"
     assert "Traceback" not in worker.log
+
+
+async def test_a_pushed_policy_counts_from_the_next_action_on(broker: Broker, topics: Topics, tmp_path: Path) -> None:
+    servers = broker.bootstrap_servers
+    rule = "title: T\nid: pushed\ndetection: {selection: {agent_id: bot}, condition: selection}\nenforce: alert\n"
+    with running_worker(servers, topics, tmp_path) as worker:
+        before = (await worker.until(lambda status: status.state == "running")).policy_version
+        async with reader(servers, topics.verdicts) as verdicts:
+            await publish(servers, topics.actions, [(b"bot", action(0))])
+            [first] = await read_until(verdicts, lambda found: len(found) >= 1)
+            await push(worker.settings, policy_signer(tmp_path), bundle_from([("r.yaml", rule)]), wait_s=0.1)
+            await worker.until(lambda status: status.policy_version != before)
+            await publish(servers, topics.actions, [(b"bot", action(1))])
+            [second] = await read_until(verdicts, lambda found: len(found) >= 1)
+    verdict = decode_verdict(second.value)
+    assert decode_verdict(first.value).rules == ()
+    assert verdict.rules == ("pushed",)
+    assert verdict.policy_version not in ("", before)

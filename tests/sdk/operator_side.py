@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaultak.config import Settings
-from vaultak.control import key_id_of, sign_command
+from vaultak.control import key_id_of, sign
 from vaultak.control.partition import partitions_of
 from vaultak.wire import (
     Ack,
@@ -79,7 +79,7 @@ class Operator:
             "issued_by": "test",
             "epoch": self._epoch,
         }
-        return sign_command(Command(**members | changes), self.key)
+        return sign(Command(**members | changes), self.key)
 
     async def send(self, *commands: Command) -> None:
         await self._publish([(self.topics.control, c.agent_id, encode(c)) for c in commands])

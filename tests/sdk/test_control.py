@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sdk.operator_side import Operator, settings, until
 from vaultak import ActionType, AgentKilledError, Decision, Monitor, Vaultak
-from vaultak.control import sign_command
+from vaultak.control import sign
 from vaultak.wire import AgentState, Topics, format_ts
 from vaultak_devstack.broker import Broker
 from vaultak_devstack.broker_embedded import EmbeddedBroker
@@ -74,7 +74,7 @@ async def test_what_is_not_genuine_is_rejected_and_says_why(vt: Vaultak, operato
     now = time.time()
     bad = {
         "not signed": msgspec.structs.replace(good, command_id="1", signature="", key_id=""),
-        "not trusted": sign_command(
+        "not trusted": sign(
             msgspec.structs.replace(good, command_id="2", signature="", key_id=""), Ed25519PrivateKey.generate()
         ),
         "expired": operator.command(

@@ -1,4 +1,4 @@
-"""One consumer per process for the commands of all its agents: no group, the partitions of their keys.
+"""One consumer per process for the commands of all its agents and for policies: no group, its own choice of partitions.
 
 Every instance of an agent sees every command. The end of the control partition is noted before the stored state is
 read, so nothing falls between the two; what is read twice is dropped by command id and epoch. After a lost connection
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 from vaultak import outside
 from vaultak.config import Settings
 from vaultak.control.partition import partition_of, partitions_of
-from vaultak.wire import DecodeError, decode_command, decode_state
+from vaultak.control.policies import Shelf, unpack
+from vaultak.control.signatures import TrustStore
+from vaultak.errors import PolicyError
+from vaultak.wire import DecodeError, decode_command, decode_policy, decode_state
 from vaultak.wire.commands import EVERY_AGENT
 
 if TYPE_CHECKING:
@@ -50,6 +53,11 @@ class Hub:
         self.state_failures = 0
         """How often the stored states could not be read."""
         self._positions: dict[TopicPartition, int] = {}
+        self._trust = TrustStore(settings.data_dir / "keys")
+        self._shelf = Shelf()
+        self._without_policies = False
+        self.policies_refused = 0
+        """Pushed policies that were not signed by a trusted key, or not what they claim to be."""
 
     def add(self, listener: ControlListener) -> None:
         with self._lock:
@@ -115,7 +123,7 @@ class Hub:
                     listener.unreachable()
             raise
         with self._lock:
-            self._unreachable = False
+            self._unreachable = self._without_policies = False
             self._fresh = list(self._listeners)
         return consumer
 
@@ -152,7 +160,10 @@ class Hub:
             batches = await consumer.getmany(timeout_ms=int(POLL_S * 1000))
             for partition, records in batches.items():
                 for record in records:
-                    self._dispatch(record.value)
+                    if partition.topic == self._settings.topics.policies:
+                        self._adopt(record.value, list(self._listeners))
+                    else:
+                        self._dispatch(record.value)
                 self._positions[partition] = records[-1].offset + 1
             await self._begin_again_on_new_logs(consumer)
 
@@ -175,10 +186,28 @@ class Hub:
         for listener in tuple(self._listeners):
             listener.command(command)
 
+    def _adopt(self, value: bytes | None, listeners: list[ControlListener], *, news: bool = True) -> None:
+        """Verify a pushed policy, make it ready, and have the agents take it over. What is refused changes nothing."""
+        if value is None:
+            return
+        try:
+            record = decode_policy(value)
+            if refusal := self._trust.verify(record):
+                raise PolicyError(f"policy {record.policy_id}: {refusal}")
+            kept = self._shelf.add(unpack(record))
+        except Exception as e:  # noqa: BLE001 - whatever foreign bytes do, the policy that counts stays
+            self.policies_refused += 1
+            log.error("a pushed policy is refused, the one before stays: %s", e)
+            return
+        if kept and news:
+            for listener in listeners:
+                listener.policy(self._shelf, record)
+
     async def _take_up(self, consumer: AIOKafkaConsumer, fresh: list[ControlListener]) -> None:
         """Follow the partitions of new listeners too, then tell them their stored state."""
         followed = set(consumer.assignment())
         wanted = await _partitions_for(consumer, self._settings.topics.control, fresh)
+        wanted |= await self._policy_partitions(consumer)
         if new := wanted - followed:
             positions = {partition: await consumer.position(partition) for partition in followed}
             consumer.assign(sorted(followed | wanted))
@@ -188,6 +217,20 @@ class Hub:
             for partition, end in ends.items():
                 consumer.seek(partition, self._positions.setdefault(partition, end))
         self._learning.append(asyncio.create_task(self._learn(fresh)))
+
+    async def _policy_partitions(self, consumer: AIOKafkaConsumer) -> set[TopicPartition]:
+        """All of them; none, once and for all of this connection, where the broker has no such topic."""
+        from aiokafka import TopicPartition
+
+        topic = self._settings.topics.policies
+        if self._without_policies:
+            return set()
+        try:
+            return {TopicPartition(topic, partition) for partition in await partitions_of(consumer, topic)}
+        except LookupError as e:
+            self._without_policies = True
+            log.warning("no policies can be pushed to this process: %s", e)
+            return set()
 
     async def _learn(self, fresh: list[ControlListener]) -> None:
         """Tell listeners their stored states, however often that has to be tried; commands are followed meanwhile."""
@@ -205,25 +248,31 @@ class Hub:
                 return
 
     async def _tell_states(self, fresh: list[ControlListener]) -> None:
-        """Read the compacted state partitions from their beginning to their end. Raises when that cannot be done."""
+        """Read the compacted states and policies from their beginning to their end. Raises when that cannot be done."""
         consumer = self._consumer()
+        topics = self._settings.topics
         try:
             await consumer.start()
-            topic = self._settings.topics.agent_state
-            partitions = sorted(await _partitions_for(consumer, topic, fresh))
-            consumer.assign(partitions)
+            partitions = await _partitions_for(consumer, topics.agent_state, fresh)
+            partitions |= await self._policy_partitions(consumer)
+            consumer.assign(sorted(partitions))
             await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
+            ends = await consumer.end_offsets(sorted(partitions))
             deadline = time.monotonic() + STATE_TIMEOUT_S
             while not await _at_end(consumer, ends):
                 if time.monotonic() >= deadline:
-                    raise TimeoutError(f"nothing more of `{topic}` came within {STATE_TIMEOUT_S:.0f} s")
-                for records in (await consumer.getmany(timeout_ms=50)).values():
+                    raise TimeoutError(f"nothing more of the stored states came within {STATE_TIMEOUT_S:.0f} s")
+                for partition, records in (await consumer.getmany(timeout_ms=50)).items():
                     deadline = time.monotonic() + STATE_TIMEOUT_S
                     for record in records:
-                        self._tell(record.value, fresh)
+                        if partition.topic == topics.policies:
+                            self._adopt(record.value, fresh, news=False)
+                        else:
+                            self._tell(record.value, fresh)
         finally:
             await _quietly(consumer)
+        for listener in fresh:
+            listener.policy(self._shelf, None)
 
     def _tell(self, value: bytes | None, fresh: list[ControlListener]) -> None:
         if value is None:  # a tombstone: the state was forgotten on purpose

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from vaultak.chain import Publishes
 from vaultak.config import Settings
 from vaultak.control.hub import Hub, hub_for
+from vaultak.control.policies import Shelf
 from vaultak.control.signatures import TrustStore
 from vaultak.wire import (
     Ack,
     AckResult,
     Command,
     CommandType,
+    PolicyRecord,
     StateRecord,
     ce_headers,
     encode,
@@ -35,6 +37,8 @@ _STATE_COMMANDS = (CommandType.PAUSE, CommandType.RESUME, CommandType.KILL)
 
 OnCommand = Callable[[Command], tuple[AckResult, str]]
 OnState = Callable[[StateRecord], None]
+OnPolicy = Callable[[Shelf], str]
+"""What changed by the pushed policies known now: the version that counts from here on, empty when nothing did."""
 
 
 class ControlListener:
@@ -53,12 +57,14 @@ class ControlListener:
         on_command: OnCommand,
         on_state: OnState,
         publisher: Publishes,
+        on_policy: OnPolicy | None = None,
     ) -> None:
         self.agent_id = agent_id
         self._settings = settings
         self._instance = instance
         self._on_command = on_command
         self._on_state = on_state
+        self._on_policy = on_policy
         self._publisher = publisher
         self._trust = TrustStore(settings.data_dir / "keys")
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -105,6 +111,20 @@ class ControlListener:
             log.warning("the stored state of agent %r is not used: %s", self.agent_id, refusal)
         elif record.epoch == command.epoch:
             self._on_state(record)
+
+    def policy(self, shelf: Shelf, record: PolicyRecord | None) -> None:
+        """Take over what was pushed, verified by the hub, and acknowledge `record` where it led to a change."""
+        if self._on_policy is None:
+            return
+        try:
+            version = self._on_policy(shelf)
+        except Exception as e:
+            log.exception("agent %r cannot take over a pushed policy", self.agent_id)
+            if record is not None:
+                self._answer(record.policy_id, AckResult.FAILED, f"{type(e).__name__}: {e}")
+            return
+        if record is not None and version:
+            self._answer(record.policy_id, AckResult.APPLIED, version)
 
     def command(self, command: Command) -> None:
         """Judge and obey one command, and acknowledge it."""
@@ -164,14 +184,17 @@ class ControlListener:
         return self._on_command(command)
 
     def _acknowledge(self, command: Command, result: AckResult, detail: str) -> None:
+        self._answer(command.command_id, result, detail)
+
+    def _answer(self, message_id: str, result: AckResult, detail: str) -> None:
         now = format_ts(time.time())
         ack = Ack(
-            command_id=command.command_id,
+            command_id=message_id,
             agent_id=self.agent_id,
             instance=self._instance,
             ts=now,
             result=result,
             detail=detail[:1000],
         )
-        headers = ce_headers("ack", f"{command.command_id}:{self._instance}", f"/agents/{self.agent_id}", now)
+        headers = ce_headers("ack", f"{message_id}:{self._instance}", f"/agents/{self.agent_id}", now)
         self._publisher.emit(self._settings.topics.acks, self.agent_id.encode(), encode(ack), headers)

@@ -1,4 +1,4 @@
-"""Ed25519 over a command's canonical JSON without `signature` and `key_id`; who is trusted to sign.
+"""Ed25519 over the canonical JSON of a command or a policy without `signature` and `key_id`; who is trusted to sign.
 
 A key's id is the first 16 hex digits of the SHA-256 of its public half. Public keys come from
 `VAULTAK_CONTROL_PUBLIC_KEYS` (hex, or `key_id:hex`, separated by commas) or from `keys/trusted/*.pub` in the data
@@ -12,18 +12,19 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from vaultak.errors import ConfigurationError
-from vaultak.wire import Command, canonical_json
+from vaultak.wire import Command, PolicyRecord, canonical_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 log = logging.getLogger("vaultak.control")
 
+Signed = TypeVar("Signed", Command, PolicyRecord)
 _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
 
@@ -36,30 +37,30 @@ def key_id_of(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def signed_bytes(command: Command) -> bytes:
-    return canonical_json(command, without=("signature", "key_id"))
+def signed_bytes(message: Command | PolicyRecord) -> bytes:
+    return canonical_json(message, without=("signature", "key_id"))
 
 
-def sign_command(command: Command, private_key: Ed25519PrivateKey) -> Command:
-    """The command with `signature` (hex) and `key_id`. Deterministic."""
+def sign(message: Signed, private_key: Ed25519PrivateKey) -> Signed:
+    """The message with `signature` (hex) and `key_id`. Deterministic."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    signature = private_key.sign(signed_bytes(command)).hex()
-    return msgspec.structs.replace(command, signature=signature, key_id=key_id_of(public))
+    signature = private_key.sign(signed_bytes(message)).hex()
+    return msgspec.structs.replace(message, signature=signature, key_id=key_id_of(public))
 
 
-def verify_command(command: Command, trusted: Mapping[str, bytes]) -> str:
-    """Empty when a trusted key signed exactly this command; else the reason why not."""
+def verify(message: Command | PolicyRecord, trusted: Mapping[str, bytes]) -> str:
+    """Empty when a trusted key signed exactly this message; else the reason why not."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    if not command.signature:
+    if not message.signature:
         return "not signed"
-    if (public := trusted.get(command.key_id)) is None:
-        return f"key `{command.key_id[:32]}` is not trusted here"
+    if (public := trusted.get(message.key_id)) is None:
+        return f"key `{message.key_id[:32]}` is not trusted here"
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(command.signature), signed_bytes(command))
+        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(message.signature), signed_bytes(message))
     except (InvalidSignature, ValueError):
         return "the signature does not fit"
     return ""
@@ -73,11 +74,11 @@ class TrustStore:
         self._passed_over: set[Path] = set()
         self.keys = self._load()
 
-    def verify(self, command: Command) -> str:
-        """Empty when the command is to be obeyed as far as its signature goes; else the reason."""
-        if command.key_id not in self.keys:
+    def verify(self, message: Command | PolicyRecord) -> str:
+        """Empty when the message is to be obeyed as far as its signature goes; else the reason."""
+        if message.key_id not in self.keys:
             self.keys = self._load()
-        return verify_command(command, self.keys)
+        return verify(message, self.keys)
 
     def _load(self) -> dict[str, bytes]:
         if listed := os.environ.get(_VARIABLE, "").strip():

@@ -17,7 +17,6 @@ from vaultak.floor.relay import Relay
 from vaultak.floor.supervisor import Subject
 from vaultak.floor.syscalls import Table, table
 from vaultak.floor.tracee import descendants
-from vaultak.policy.evaluate import CompiledPolicy
 from vaultak.terms import unpack_settings
 from vaultak.undo import agent_directory
 from vaultak.wire import AgentState
@@ -42,8 +41,7 @@ def client_for(order: Order, host: Relay) -> Vaultak:
 def subject_for(order: Order, client: Vaultak) -> Subject:
     """Whom an order is about; its agent begins to obey commands."""
     agent = client._agent(order.agent_id)  # judged here, without a monitor in between
-    policy = CompiledPolicy(client.policy)
-    return Subject(agent, policy, order.session_id, order.labels, tuple(order.sources))
+    return Subject(agent, order.session_id, order.labels, tuple(order.sources))
 
 
 def own_directories(client: Vaultak, agent_id: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from vaultak.floor.plan import Descriptor, Passed, Plan, Request
 from vaultak.floor.syscalls import Table
 from vaultak.floor.tracee import RIGHTS, Tracee, status_of
 from vaultak.intercept.effect import Effect
-from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict
+from vaultak.policy.evaluate import LocalVerdict
 from vaultak.policy.fields import Subject as PolicySubject
 from vaultak.policy.rules.evaluate import RESERVED_IDS
 from vaultak.wire import ActionType, AgentState, Decision, OutcomeStatus
@@ -59,10 +59,9 @@ class _Stopped(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """For whom calls are judged, and by what. `policy` is what `agent` judges by."""
+    """For whom calls are judged."""
 
     agent: Agent
-    policy: CompiledPolicy
     session_id: str
     labels: dict[str, str]
     sources: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ class Subject(NamedTuple):
 
     def _evaluate(self, effect: Effect) -> LocalVerdict:
         subject = PolicySubject(self.agent.agent_id, self.session_id, self.labels)
-        return self.policy.evaluate(effect.action_type, effect.resource, subject=subject, payload=effect.payload)
+        return self.agent.policy.evaluate(effect.action_type, effect.resource, subject=subject, payload=effect.payload)
 
     def _is_source(self, effect: Effect) -> bool:
         return (

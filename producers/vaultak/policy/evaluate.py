@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,14 @@ class CompiledPolicy:
         self._types = None if settings.allowed_action_types is None else frozenset(settings.allowed_action_types)
         self._limit_decision = _LIMIT_DECISION[settings.mode]
         self.rules = None if settings.rules is None else CompiledRules(settings.rules)
+
+    def with_rules(self, rules: CompiledRules) -> CompiledPolicy:
+        """The same limits with these rules instead of its own."""
+        other = copy.copy(self)
+        other.settings = msgspec.structs.replace(self.settings, rules=rules.bundle)
+        other.version = other.settings.version
+        other.rules = rules
+        return other
 
     @property
     def is_pure(self) -> bool:

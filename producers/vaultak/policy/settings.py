@@ -50,7 +50,8 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @property
     def version(self) -> str:
         """A short digest of the content: the same limits and rules have the same version everywhere."""
-        members = msgspec.to_builtins(self)
-        if self.rules is None:
-            del members["rules"]
+        limits = msgspec.structs.replace(self, rules=None)
+        members = {name: value for name, value in msgspec.to_builtins(limits).items() if name != "rules"}
+        if self.rules is not None:
+            members["rules"] = self.rules.version
         return "p-" + hashlib.sha256(canonical_json(members)).hexdigest()[:12]

@@ -13,6 +13,7 @@ from vaultak.wire.codec import (
     decode_command,
     decode_dead_letter,
     decode_event,
+    decode_policy,
     decode_state,
     decode_verdict,
     encode,
@@ -33,6 +34,7 @@ from vaultak.wire.events import (
 from vaultak.wire.headers import CONTENT_TYPE_JSON, ce_headers
 from vaultak.wire.ids import derived_uuid7, uuid7
 from vaultak.wire.incidents import Incident, IncidentStatus
+from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import format_ts, parse_ts, parse_ts_us
 from vaultak.wire.topics import Topics
 from vaultak.wire.verdicts import SEVERITY, Contribution, Decision, Factors, Verdict
@@ -62,6 +64,7 @@ __all__ = [
     "Local",
     "Outcome",
     "OutcomeStatus",
+    "PolicyRecord",
     "Reason",
     "StateRecord",
     "Topics",
@@ -73,6 +76,7 @@ __all__ = [
     "decode_command",
     "decode_dead_letter",
     "decode_event",
+    "decode_policy",
     "decode_state",
     "decode_verdict",
     "derived_uuid7",

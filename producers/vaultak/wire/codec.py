@@ -10,6 +10,7 @@ import msgspec
 from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Event
+from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import parse_ts_us
 from vaultak.wire.verdicts import Verdict
 
@@ -50,6 +51,7 @@ _events = msgspec.json.Decoder(Event)
 _verdicts = msgspec.json.Decoder(Verdict)
 _commands = msgspec.json.Decoder(Command)
 _states = msgspec.json.Decoder(StateRecord)
+_policies = msgspec.json.Decoder(PolicyRecord)
 _acks = msgspec.json.Decoder(Ack)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
@@ -104,6 +106,10 @@ def decode_verdict(value: bytes | None) -> Verdict:
 
 def decode_command(value: bytes | None) -> Command:
     return _decode(_commands, value)
+
+
+def decode_policy(value: bytes | None) -> PolicyRecord:
+    return _decode(_policies, value)
 
 
 def decode_state(value: bytes | None) -> StateRecord:

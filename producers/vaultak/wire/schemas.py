@@ -16,6 +16,7 @@ from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Action, Context, Outcome
 from vaultak.wire.incidents import Incident
+from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.verdicts import Verdict
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
@@ -27,6 +28,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "agent-state": StateRecord,
     "ack": Ack,
     "incident": Incident,
+    "policy": PolicyRecord,
     "dead-letter": DeadLetter,
 }
 

@@ -10,22 +10,26 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
+from vaultak.control.policies import Shelf
 from vaultak.errors import VaultakError
 from vaultak.policy import PolicySettings
+from vaultak.policy.rules import CompiledRules
 from vaultak_devstack.keys import command_signer
 from vaultak_streams.agents.app import JobApp, make_app
 from vaultak_streams.agents.changelog import ChangelogLostError
+from vaultak_streams.agents.follow_policies import follow_policies
 from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
 from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
 from vaultak_streams.judging import load_profile, make_pipeline
+from vaultak_streams.pipeline.step import Pipeline
 from vaultak_streams.policy_files import load_policy
 
 log = logging.getLogger("vaultak.worker")
@@ -63,11 +67,32 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
         model_version=pipeline.model_version,
     )
     file = StatusFile(status_path(settings, options.number), status)
-    wait_s = RESTART_FIRST_S
 
     def make(ready: Ready) -> JobApp:
         return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded)
 
+    following = asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))
+    try:
+        await _serve(settings, file, make, stop)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _adopt(shelf: Shelf, pipeline: Pipeline[Any], status: WorkerStatus) -> None:
+    """Judge by what was pushed, from the next record on."""
+
+    def choose(labels: Mapping[str, str]) -> CompiledRules | None:
+        pushed = shelf.for_labels(labels)
+        return None if pushed is None else pushed.rules
+
+    pipeline.adopt(choose)
+    status.policy_version = pipeline.policy_version
+    log.info("judging by policy %s from here on", status.policy_version)
+
+
+async def _serve(settings: Settings, file: StatusFile, make: Callable[[Ready], JobApp], stop: asyncio.Event) -> None:
+    status, wait_s = file.status, RESTART_FIRST_S
     while not stop.is_set():
         started = time.monotonic()
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,11 @@ import msgspec
 import typer
 
 from vaultak.errors import PolicyError
+from vaultak.policy.rules import Bundle, load_bundle
+from vaultak_devstack.keys import policy_signer
+from vaultak_streams.cli.connections import current_settings
 from vaultak_streams.policy import RuleSource, bundle_from, parse_rules, try_rules
+from vaultak_streams.policy import push as pushing
 from vaultak_streams.policy.init import starting_policy
 from vaultak_streams.policy.lint import lint_texts
 from vaultak_streams.policy.source import MAX_SOURCE_BYTES
@@ -58,9 +64,87 @@ def test(files: Files) -> None:
 @app.command(name="compile")
 def compile_files(files: Files, output: Annotated[Path, typer.Option(help="The bundle to write (JSON).")]) -> None:
     """Make one bundle of rule files, for `Vaultak(rules=...)` and `VAULTAK_POLICY`."""
-    bundle = bundle_from([(str(path), _text(path)) for path in files])
+    bundle = _bundle(files)
     output.write_bytes(msgspec.json.encode(bundle))
     typer.echo(f"{len(bundle.rules)} rules, version {bundle.version}")
+
+
+Wait = Annotated[float, typer.Option(help="seconds to wait for the agents' answers", min=0.1, max=60)]
+
+
+@app.command()
+def push(
+    files: Files,
+    canary: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE: only for agents with this label (repeatable)")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why; kept with the policy")] = "",
+    wait: Wait = 2.0,
+    json: Json = False,
+) -> None:
+    """Sign the rules and push them: every agent and worker judges by them within seconds, no limit is lifted."""
+    labels = dict(_label(text) for text in canary or ())
+    bundle = _bundle(files)
+    findings = lint_texts({str(path): _text(path) for path in files if _is_yaml(path)})
+    if errors := [finding for finding in findings if finding.error]:
+        typer.echo("\n".join(map(str, errors)), err=True)
+        raise typer.Exit(1)
+    settings = current_settings()
+    done = asyncio.run(
+        pushing.push(
+            settings,
+            policy_signer(settings.data_dir),
+            bundle,
+            canary=labels,
+            reason=reason,
+            issued_by=getpass.getuser(),
+            wait_s=wait,
+        )
+    )
+    _report(done, json)
+
+
+@app.command(name="rollback")
+def roll_back(wait: Wait = 2.0, json: Json = False) -> None:
+    """Push once more the policy that counted before the last push."""
+    settings = current_settings()
+    sign = policy_signer(settings.data_dir)
+    _report(asyncio.run(pushing.roll_back(settings, sign, issued_by=getpass.getuser(), wait_s=wait)), json)
+
+
+def _report(done: pushing.Pushed, json: bool) -> None:
+    record = done.record
+    if json:
+        acks = [{**msgspec.to_builtins(ack), "after_s": round(after_s, 3)} for ack, after_s in done.acks]
+        members = {"policy_id": record.policy_id, "version": record.version, "canary": record.canary, "acks": acks}
+        typer.echo(msgspec.json.encode(members).decode())
+        return
+    whom = ", ".join(f"{name}={value}" for name, value in record.canary.items())
+    typer.echo(f"pushed {record.version}" + (f" to agents with {whom}" if whom else " to every agent and worker"))
+    if done.acks:
+        instances = {(ack.agent_id, ack.instance) for ack, _ in done.acks}
+        slowest = max(after_s for _, after_s in done.acks)
+        typer.echo(f"{len(instances)} agents judge by it, the last after {slowest:.2f} s")
+    else:
+        typer.echo("no running agent has answered; those that start later take it over")
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise typer.BadParameter(f"`{text}` is not NAME=VALUE")
+    return name, value
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix.lower() != ".json"
+
+
+def _bundle(paths: list[Path]) -> Bundle:
+    """One bundle of rule files, or a compiled one."""
+    if len(paths) == 1 and not _is_yaml(paths[0]):
+        return load_bundle(paths[0])
+    return bundle_from([(str(path), _text(path)) for path in paths])
 
 
 def _read(path: Path) -> list[RuleSource]:

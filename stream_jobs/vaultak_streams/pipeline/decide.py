@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,9 +12,16 @@ from msgspec import UnsetType
 
 from vaultak.policy import CompiledPolicy, PolicySettings, further_resources
 from vaultak.policy.fields import Subject
+from vaultak.policy.rules import CompiledRules
 from vaultak.wire import Action, Decision, Local
 from vaultak_streams.pipeline.engine import Assessment
 from vaultak_streams.pipeline.sessions import SessionTraits
+
+Choose = Callable[[Mapping[str, str]], CompiledRules | None]
+
+
+def _none(_labels: Mapping[str, str]) -> None:
+    return None
 
 
 class Ruling(NamedTuple):
@@ -21,6 +30,7 @@ class Ruling(NamedTuple):
     decision: Decision
     rules: tuple[str, ...]
     reasons: tuple[str, ...]
+    policy_version: str
     held: bool = False
     """A person is asked about this action alone, and the SDK that met it holds it."""
 
@@ -33,8 +43,29 @@ class Rules:
     """
 
     def __init__(self, policy: PolicySettings) -> None:
-        self._policy = CompiledPolicy(policy)
-        self.version = policy.version
+        self._own = CompiledPolicy(policy)
+        self._choose: Choose = _none
+        self._known: dict[int, CompiledPolicy] = {}
+
+    @property
+    def version(self) -> str:
+        """Of the policy for agents without labels."""
+        return self._for({}).version
+
+    def choosing(self, choose: Choose) -> Rules:
+        """The same limits, with rules chosen by the labels of an action's agent; `None` for the policy's own."""
+        other = copy.copy(self)
+        other._choose, other._known = choose, {}
+        return other
+
+    def _for(self, labels: Mapping[str, str]) -> CompiledPolicy:
+        rules = self._choose(labels)
+        if rules is None:
+            return self._own
+        policy = self._known.get(id(rules))
+        if policy is None:
+            policy = self._known[id(rules)] = self._own.with_rules(rules)
+        return policy
 
     def decide(
         self, action: Action, assessment: Assessment, actions_per_minute: float, session: SessionTraits
@@ -48,7 +79,8 @@ class Rules:
             raise ValueError(f"risk {risk} is not in 0..1")
         recent = math.floor(actions_per_minute)
         also = further_resources(action.payload)
-        verdict = self._policy.evaluate(
+        policy = self._for(action.labels)
+        verdict = policy.evaluate(
             action.action_type,
             action.resource,
             recent,
@@ -56,11 +88,11 @@ class Rules:
             risk=risk,
             subject=Subject(action.agent_id, action.session_id, action.labels),
             payload=action.payload,
-            more={} if self._policy.rules is None else _known(action, assessment, recent, session),
+            more={} if policy.rules is None else _known(action, assessment, recent, session),
         )
         session.note(action.action_type, verdict.static.destructiveness, verdict.static.sensitivity)
         held = verdict.approval and _local(action).decision == Decision.PAUSE
-        return Ruling(verdict.decision, verdict.rules, verdict.reasons, held)
+        return Ruling(verdict.decision, verdict.rules, verdict.reasons, policy.version, held)
 
 
 def _local(action: Action) -> Local:

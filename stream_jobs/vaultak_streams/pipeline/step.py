@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, NamedTuple
 
 import msgspec
 
 from vaultak.policy import PolicySettings
+from vaultak.policy.rules import CompiledRules
 from vaultak.wire import (
     SEVERITY,
     Action,
@@ -76,6 +77,10 @@ class Pipeline(Generic[P]):
     @property
     def policy_version(self) -> str:
         return self._rules.version
+
+    def adopt(self, choose: Callable[[Mapping[str, str]], CompiledRules | None]) -> None:
+        """Judge by these rules from the next record on: for an agent with such labels, or for all others (`{}`)."""
+        self._rules = self._rules.choosing(choose)
 
     @property
     def model_version(self) -> str:
@@ -161,7 +166,7 @@ class Pipeline(Generic[P]):
             decision=ruling.decision,
             rules=ruling.rules,
             reasons=ruling.reasons,
-            policy_version=self._rules.version,
+            policy_version=ruling.policy_version,
             model_version=assessment.model_version,
             baseline_events=assessment.baseline_events,
         )

@@ -47,6 +47,7 @@ class CompiledRules:
     def __init__(self, bundle: Bundle) -> None:
         if bundle.format != BUNDLE_FORMAT:
             raise PolicyError(f"bundle has format {bundle.format}, this version reads {BUNDLE_FORMAT}")
+        self.bundle = bundle
         self.version = bundle.version
         self.rules = bundle.rules
         ids = {rule.id for rule in bundle.rules}
