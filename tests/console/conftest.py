@@ -24,6 +24,7 @@ from vaultak_streams.store.client import connect
 from vaultak_streams.store.migrations import migrate
 
 TOKEN = "a-token-for-these-tests"
+SECRET = b"secret of these tests"
 NOWHERE = "127.0.0.1:1"
 
 
@@ -54,7 +55,7 @@ def console(settings: Settings, recorded_dsn: str) -> Iterator[Callable[..., Tes
     def make(*, client: tuple[str, int] = ("127.0.0.1", 50000), **differing: object) -> TestClient:
         options = ConsoleOptions(**{"token": TOKEN, **differing})
         desk = Desk(settings=settings, reader=Reader(recorded_dsn), sign=command_signer(settings.data_dir))
-        app = build(desk, options, b"secret of these tests")
+        app = build(desk, options, SECRET)
         made = TestClient(app, base_url="http://127.0.0.1:8700", follow_redirects=False, client=client)
         opened.append(made.__enter__())
         return made

@@ -23,7 +23,8 @@ def at(ms: float) -> dt.datetime:
 def incident(n: int, ms: float, severity: str = "block", status: str = "updated", **differing: Any) -> dict[str, Any]:
     return {
         "incident_id": f"i-{n}", "agent_id": "a", "session_id": "s", "ts": at(ms), "status": status, "risk": n / 10,
-        "severity": severity, "title": f"{severity}: t{n}", "action_ids": [f"x-{n}"], "command_ids": [], **differing,
+        "severity": severity, "title": f"{severity}: t{n}", "action_ids": [f"x-{n}"], "command_ids": [],
+        "closed_by": "", "note": "", **differing,
     }  # fmt: skip
 
 

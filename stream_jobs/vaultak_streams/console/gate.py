@@ -18,7 +18,6 @@ from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.console.sessions import COOKIE, Sessions
 
 CSRF_FIELD = "csrf"
-CSRF_HEADER = "x-csrf-token"
 MAX_BODY_BYTES = 64 * 1024
 MAX_COOKIE_CHARS = 2048
 

@@ -22,6 +22,8 @@ class IncidentCase(msgspec.Struct, frozen=True, kw_only=True):
     risk: float
     updated: dt.datetime
     closed: bool
+    closed_by: str = ""
+    note: str = ""
     incident_ids: tuple[str, ...]
     action_ids: tuple[str, ...]
     command_ids: tuple[str, ...]
@@ -51,6 +53,8 @@ def _case(incidents: list[Mapping[str, Any]]) -> IncidentCase:
         risk=max(row["risk"] for row in incidents),
         updated=newest["ts"],
         closed=newest["status"] == IncidentStatus.CLOSED,
+        closed_by=newest["closed_by"],
+        note=newest["note"],
         incident_ids=_united(incidents, "incident_id"),
         action_ids=_united(incidents, "action_ids"),
         command_ids=_united(incidents, "command_ids"),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from vaultak.wire import CommandType
 from vaultak_streams.console import queries, undo
 from vaultak_streams.console.desk import Desk
-from vaultak_streams.console.gate import CSRF_FIELD, CSRF_HEADER, valid_form
+from vaultak_streams.console.forms import own_form
 from vaultak_streams.console.operators import Operator
 from vaultak_streams.console.orders import ConsoleOrder, Deliveries, Done, NotAllowedError, OrderError
 from vaultak_streams.console.rendering import page
@@ -54,10 +54,7 @@ def routes(desk: Desk) -> list[Route]:
 
     async def act(request: Request) -> Response:
         operator: Operator = request.state.operator
-        form = await request.form()
-        if not valid_form(operator, request.headers.get(CSRF_HEADER) or str(form.get(CSRF_FIELD, ""))):
-            log.warning("a form without its token was refused", operator=operator.name)
-            raise HTTPException(403, "This form is not from this session; go back and try again")
+        form = await own_form(request)
         done = await _send(desk, operator, _allowed(operator, dict(form)))
         deliveries.keep(done)
         return RedirectResponse(f"/acts/{done.delivery.command.command_id}", 303)

@@ -6,17 +6,24 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from vaultak_streams.console import queries
 from vaultak_streams.console.desk import Desk
+from vaultak_streams.console.forms import own_form
+from vaultak_streams.console.operators import Role
 from vaultak_streams.console.rendering import page
+from vaultak_streams.incidents import closing
 from vaultak_streams.incidents.grouping import IncidentCase, group
 from vaultak_streams.incidents.life import URGENT, Phase, phase
 from vaultak_streams.incidents.story import tell
+from vaultak_streams.operate import BrokerUnavailableError
+
+log = structlog.get_logger("vaultak.console")
 
 LISTED = 300
 TOLD_ACTIONS = 120
@@ -45,6 +52,7 @@ def routes(desk: Desk) -> list[Route]:
         return page(
             request,
             "incidents.html",
+            just_closed=request.query_params.get("closed") == "1",
             urgent=[pair for pair in shown if pair[1] in URGENT],
             others=[pair for pair in shown if pair[1] not in URGENT],
         )
@@ -81,7 +89,27 @@ def routes(desk: Desk) -> list[Route]:
             held=held,
         )
 
-    return [Route("/incidents", listed), Route("/incident", one)]
+    async def close(request: Request) -> Response:
+        """Close the case; its incidents are read again, so that what is told of them is what is stored."""
+        operator = request.state.operator
+        form = await own_form(request)
+        if not operator.role.covers(Role.OPERATOR):
+            raise HTTPException(403, f"a {operator.role} may not do this; it takes an {Role.OPERATOR}")
+        rows = await ask(queries.incident, str(form.get("id", ""))[:256])
+        if not rows:
+            raise HTTPException(404, "No such incident is stored")
+        try:
+            await closing.close(desk.settings, rows, operator.issuer, str(form.get("note", "")).strip())
+        except BrokerUnavailableError as e:
+            raise HTTPException(503, f"Nothing was closed: {e}") from None
+        log.info("closed an incident", operator=operator.name, incident=rows[0]["incident_id"])
+        return RedirectResponse("/incidents?closed=1", 303)
+
+    return [
+        Route("/incidents", listed),
+        Route("/incident", one),
+        Route("/incident/close", close, methods=["POST"]),
+    ]
 
 
 def with_results(commands: list[queries.Record], acks: list[queries.Record]) -> list[queries.Record]:
