@@ -86,6 +86,17 @@ EXAMPLES = {
         action_ids=("a-1",),
         command_ids=(_COMMAND.command_id,),
     ),
+    "policy": wire.PolicyRecord(
+        policy_id="0199d3c4-7f00-7000-8000-000000000009",
+        epoch=1_772_438_922_539_518,
+        ts="2026-03-02T08:08:42.539518Z",
+        issued_by="ada",
+        version="r-0123456789ab",
+        bundle=b"\x1f\x8b",
+        canary={"ring": "0"},
+        signature="ab" * 64,
+        key_id="0123456789abcdef",
+    ),
     "dead-letter": wire.DeadLetter(
         reason="invalid",
         detail="missing required field `agent_id`",

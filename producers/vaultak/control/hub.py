@@ -9,6 +9,7 @@ watermark: all of the new log is read then, and the stored state once more.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import threading
@@ -53,11 +54,14 @@ class Hub:
         self.state_failures = 0
         """How often the stored states could not be read."""
         self._positions: dict[TopicPartition, int] = {}
-        self._trust = TrustStore(settings.data_dir / "keys")
         self._shelf = Shelf()
         self._without_policies = False
         self.policies_refused = 0
         """Pushed policies that were not signed by a trusted key, or not what they claim to be."""
+
+    @functools.cached_property
+    def _trust(self) -> TrustStore:
+        return TrustStore(self._settings.data_dir / "keys")
 
     def add(self, listener: ControlListener) -> None:
         with self._lock:
