@@ -55,6 +55,11 @@ class Watch:
         """What was judged of the statement under preparation."""
         self.own: Authorizer | None = None
 
+    @property
+    def __name__(self) -> str:
+        """The host's, as it is told when that fails."""
+        return str(getattr(self.own, "__name__", "authorizer"))
+
     def __call__(self, code: int, a: str | None, b: str | None, schema: str | None, inner: str | None) -> int:
         said = sqlite3.SQLITE_OK if self.own is None else self.own(code, a, b, schema, inner)
         if said == sqlite3.SQLITE_DENY or (governor := current()) is None or not governor.intercepted:
@@ -137,6 +142,7 @@ def watch_foreign(connection: sqlite3.Connection) -> None:
         log.warning("an SQLite connection with callbacks of its own is judged by its file alone")
         return
     try:
+        _Connection.in_transaction.__get__(connection)  # raises where there is no database: a cursor of it would crash
         cursor = _Cursor(connection)
         cursor.row_factory = None
         listed = _Cursor.execute(cursor, "PRAGMA database_list").fetchall()

@@ -5,12 +5,13 @@ A connection made before the monitor was installed keeps its class, and is judge
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from types import FunctionType
 from typing import Any, Final, TypeAlias, cast
 from weakref import ref
@@ -27,6 +28,11 @@ from vaultak.undo.sql_rows import RowLog
 _BASE_CONNECTION: TypeAlias = sqlite3.Connection
 _BASE_CURSOR: TypeAlias = sqlite3.Cursor
 _CHANGES_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
+_CHECKED = (
+    "create_function", "create_aggregate", "create_window_function", "create_collation", "iterdump", "serialize",
+    "set_progress_handler", "set_trace_callback", "enable_load_extension", "load_extension", "blobopen", "backup",
+    "deserialize", "getlimit", "setlimit", "getconfig", "setconfig",
+)  # fmt: skip
 _MODULES = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
 _SERIALIZED: Final = 3
 """`sqlite3.threadsafety` where a connection may be used by any thread, as it nearly always is."""
@@ -103,9 +109,9 @@ class Connection(_BASE_CONNECTION, metaclass=_Kind):
         self._vaultak_watch.own = authorizer_callback
         _BASE_CONNECTION.set_authorizer(self, self._vaultak_watch)  # statements prepared before are asked about anew
 
-    def cursor(self, factory: Any = None) -> Any:
+    def cursor(self, factory: Any = _BASE_CURSOR) -> Any:
         _own_thread(self)
-        if factory is None:
+        if factory is _BASE_CURSOR:
             return _BASE_CONNECTION.cursor(self, Cursor)
         return _BASE_CONNECTION.cursor(self, _governed(factory, _BASE_CURSOR, Cursor))
 
@@ -129,7 +135,8 @@ class Connection(_BASE_CONNECTION, metaclass=_Kind):
 
     def close(self) -> None:
         _own_thread(self)
-        self._vaultak_rows.close()
+        if self._vaultak_process:
+            self._vaultak_rows.close()
         _BASE_CONNECTION.close(self)
 
     def __del__(self) -> None:
@@ -165,6 +172,7 @@ class _Link:
         connection = self.last or self._ref()
         if connection is None:
             raise GoneError("its connection is gone")
+        _BASE_CONNECTION.in_transaction.__get__(connection)  # as in `sql_authorizer.watch_foreign`
         cursor = _BASE_CURSOR(connection)
         cursor.row_factory = None
         _BASE_CURSOR.execute(cursor, sql, parameters)
@@ -229,14 +237,14 @@ def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statement
             if changes_rows and connection.isolation_level is not None:
                 points.begin(f"BEGIN {connection.isolation_level}")
         action = 0 if reason else rows.begin()
+        committed = partial(_committed, rows, action, reason)
         if connection.in_transaction:
             try:
-                points.before_write(undo, action_id, what, partial(_committed, rows, action, reason))
-            except BaseException:
-                rows.end()
-                raise
+                points.before_write(undo, action_id, what, committed)
+            except sqlite3.OperationalError:  # another statement is still writing: no savepoint until it is over
+                undo.register(action_id, committed, what)
         else:
-            undo.register(action_id, partial(_committed, rows, action, reason), what)
+            undo.register(action_id, committed, what)
         return rows.end if action else None
 
     return keep
@@ -287,7 +295,10 @@ def _many(cursor: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Executi
 
 
 def _length(params: Any) -> int:
-    return len(params) if hasattr(params, "__len__") else 0
+    try:
+        return len(params) if hasattr(params, "__len__") else 0
+    except Exception:  # noqa: BLE001 - the host's own class: the driver will say so
+        return 0
 
 
 def _blob(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Execution:
@@ -303,9 +314,11 @@ def _backup(connection: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> E
     target = args[0] if args else kwargs.get("target")
     found: list[Any] = []
     if isinstance(target, _BASE_CONNECTION):
-        cursor = _BASE_CURSOR(target)
-        cursor.row_factory = None
-        found = _BASE_CURSOR.execute(cursor, "PRAGMA database_list").fetchall()
+        with contextlib.suppress(sqlite3.Error):  # closed, or another thread's: the backup will say so
+            _BASE_CONNECTION.in_transaction.__get__(target)
+            cursor = _BASE_CURSOR(target)
+            cursor.row_factory = None
+            found = _BASE_CURSOR.execute(cursor, "PRAGMA database_list").fetchall()
     files = tuple(paths.printable(sql_files.file_of(str(row[2]))) for row in found if row[2])
     name = files[0].lstrip("/") if files else getattr(target, "_vaultak_database", "*")
     return Execution("sqlite", name, "/* backup into */", files=files, written=True)
@@ -329,6 +342,24 @@ def connect(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], 
     return made
 
 
+def _checked(owner: type, base: Any, name: str) -> None:
+    """Let the owning thread alone call a method that is otherwise as it was."""
+    original = getattr(base, name, None)
+    if original is None:
+        return
+
+    @wraps(original)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _own_thread(self if owner is Connection else self.connection)
+        return original(self, *args, **kwargs)
+
+    setattr(owner, name, method)
+    origins.make_transparent(cast(FunctionType, method))
+
+
+for _name in _CHECKED:
+    _checked(Connection, _BASE_CONNECTION, _name)
+_checked(Cursor, _BASE_CURSOR, "close")
 for _class in (Connection, Cursor):
     for _method in (_class.execute, _class.executemany, _class.executescript):
         origins.make_transparent(cast(FunctionType, _method))

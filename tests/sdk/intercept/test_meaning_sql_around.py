@@ -127,3 +127,24 @@ def test_connections_made_before_the_monitor_are_judged_and_keep_their_own_autho
     code = EARLIER.format(tests=str(Path(__file__).parents[2]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == ["not authorized"] * 2 + ["own: not authorized"]
+
+
+PYTHONS_OWN = """
+import io, unittest
+from vaultak.intercept import install
+install()
+import test.test_sqlite3 as package
+suite = package.load_tests(unittest.defaultTestLoader, unittest.TestSuite(), None)
+result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+print(result.testsRun > 100, [test.id() for test, _ in result.failures + result.errors])
+"""
+
+
+@pytest.mark.slow
+def test_pythons_own_tests_of_sqlite3_pass_under_the_interceptors(tmp_path: Path) -> None:
+    pytest.importorskip("test.test_sqlite3")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PYTHONS_OWN],
+        capture_output=True, text=True, timeout=300, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "True []"
