@@ -174,7 +174,7 @@ def test_a_timeline_shows_what_is_older(open_page: Callable[..., object]) -> Non
     page.goto(f"/agent?id={ROGUE}")
     before = page.locator(".entry").count()
     page.get_by_role("button", name="Older").click()
-    page.wait_for_function(f"document.querySelectorAll('.entry').length > {before}")
+    page.locator(".entry").nth(before).wait_for()
 
 
 def test_it_can_be_used_by_keys_alone(open_page: Callable[..., object]) -> None:
