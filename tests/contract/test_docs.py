@@ -41,5 +41,5 @@ def test_every_dependency_says_why_it_is_here() -> None:
         *project["project"]["optional-dependencies"]["pipeline"],
         *project["dependency-groups"]["dev"],
     ]
-    names = [re.split(r"[<>=;\s]", requirement)[0] for requirement in requirements]
+    names = [re.split(r"[\[<>=;\s]", requirement)[0] for requirement in requirements]
     assert [name for name in names if name not in listed] == []

@@ -14,7 +14,9 @@ def _sqlite(o: Occurrence) -> Effects:
     from vaultak.intercept.sql_files import file_of  # loads sqlite3, which is loaded by now
 
     path = file_of(paths.text(o.args[0]))
-    return (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": o.event}, keep_content(path)),) if path else NONE
+    return (
+        (Effect(ActionType.FILE_WRITE, paths.printable(path), {"op": o.event}, keep_content(path)),) if path else NONE
+    )
 
 
 def _extension(o: Occurrence) -> Effects:

@@ -127,4 +127,6 @@ def _bound(name: list[Token], parameters: object) -> Any:
     if any(numbers) and not all(numbers):
         return None
     listed = cast(Sequence[Any], parameters)[: max(numbers) or len(used)]
-    return listed if all(type(v) in _PLAIN for v in listed) else None
+    if not all(type(v) in _PLAIN for v in listed):
+        return None
+    return {str(n): value for n, value in enumerate(listed, 1)} if any(numbers) else listed

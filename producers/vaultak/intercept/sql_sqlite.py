@@ -24,6 +24,7 @@ from vaultak.intercept.trust import origins
 from vaultak.undo import UndoLog
 from vaultak.undo.sql import COMMITTED, CommittedError, Savepoints
 from vaultak.undo.sql_rows import RowLog
+from vaultak.undo.sql_tables import Parameters
 
 _BASE_CONNECTION: TypeAlias = sqlite3.Connection
 _BASE_CURSOR: TypeAlias = sqlite3.Cursor
@@ -34,6 +35,8 @@ _CHECKED = (
     "deserialize", "getlimit", "setlimit", "getconfig", "setconfig",
 )  # fmt: skip
 _MODULES = ("sqlite3", "sqlite3.dbapi2", "_sqlite3")
+_LEGACY: Final = -1
+"""`sqlite3.LEGACY_TRANSACTION_CONTROL`, from Python 3.12 on."""
 _SERIALIZED: Final = 3
 """`sqlite3.threadsafety` where a connection may be used by any thread, as it nearly always is."""
 MAX_CLASSES = 256
@@ -167,7 +170,7 @@ class _Link:
         self.last: Connection | None = None
         """The connection while it is finalized: references to it are dead by then."""
 
-    def run(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def run(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Execute, unjudged; the rows it gives, or how many it reached."""
         connection = self.last or self._ref()
         if connection is None:
@@ -234,7 +237,7 @@ def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statement
             rows.forget()
         if not connection.in_transaction:
             points.over()
-            if changes_rows and connection.isolation_level is not None:
+            if changes_rows and connection.isolation_level is not None and _begins_by_itself(connection):
                 points.begin(f"BEGIN {connection.isolation_level}")
         action = 0 if reason else rows.begin()
         committed = partial(_committed, rows, action, reason)
@@ -248,6 +251,11 @@ def _keeper(connection: Any, database: str) -> Callable[[UndoLog, str, Statement
         return rows.end if action else None
 
     return keep
+
+
+def _begins_by_itself(connection: Any) -> bool:
+    """Whether the driver opens a transaction ahead of a change: not under the `autocommit` of Python 3.12."""
+    return bool(getattr(connection, "autocommit", _LEGACY) == _LEGACY)
 
 
 def _prepare(connection: Any, rows: RowLog, read: Statements) -> None:

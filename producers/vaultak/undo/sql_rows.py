@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from vaultak.undo.compensation import ConflictError
 from vaultak.undo.sql import CommittedError
-from vaultak.undo.sql_tables import MAX_ROWS, Run, Table, described
+from vaultak.undo.sql_tables import MAX_ROWS, Parameters, Run, Table, described
 
 log = logging.getLogger("vaultak.undo")
 
@@ -171,8 +171,8 @@ class RowLog:
             )
             found[name] = self._run(
                 f"SELECT n, action, kind, {read} FROM temp.{table.log}"  # noqa: S608 - our own names
-                " WHERE ?1 IS NULL OR action = ?1 ORDER BY n DESC",
-                (action,),
+                " WHERE :action IS NULL OR action = :action ORDER BY n DESC",
+                {"action": action},
             )
         return found
 
@@ -180,7 +180,7 @@ class RowLog:
         """Over a connection of its own: what the host has open is neither committed nor lost by it."""
         with closing(_Connect(file, timeout=WAIT_S, isolation_level=None)) as connection:
 
-            def run(sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            def run(sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
                 cursor = connection.execute(sql, parameters)
                 return cursor.fetchall() if cursor.description else [(cursor.rowcount,)]
 
@@ -200,7 +200,7 @@ class RowLog:
             run("PRAGMA defer_foreign_keys = ON")
             for name, rows in notes.items():
                 for note in rows:
-                    if run(self._tables[name].back(note[2]), (note[0],)) != [(1,)]:
+                    if run(self._tables[name].back(note[2]), {"n": note[0]}) != [(1,)]:
                         raise ConflictError(f"a row of `{name}` was changed since")
             run("COMMIT")
         except BaseException:

@@ -11,6 +11,7 @@ MAX_ROWS: Final = 10_000
 """Noted of one table; a statement that changes more cannot be taken back."""
 _ALIASES: Final = ("rowid", "_rowid_", "oid")
 
+Parameters = tuple[Any, ...] | dict[str, Any]
 Run = Callable[..., list[tuple[Any, ...]]]
 """Executes SQL with parameters, unjudged, and returns its rows."""
 
@@ -60,17 +61,17 @@ class Table(NamedTuple):
         return made
 
     def back(self, kind: str) -> str:
-        """SQL that takes back the noted row numbered `?1`; it reaches no row when that has changed since."""
+        """SQL that takes back the noted row numbered `:n`; it reaches no row when that has changed since."""
         names = ", ".join(self._column(i) for i in range(len(self.all)))
         old = ", ".join(f"o{i}" for i in range(len(self.all)))
         table = f"main.{quoted(self.name)}"
-        noted = f"FROM temp.{self.log} WHERE n = ?1"
+        noted = f"FROM temp.{self.log} WHERE n = :n"
         if kind == "DELETE":
             return f"INSERT INTO {table} ({names}) SELECT {old} {noted}"
         same = " AND ".join(f"l.n{i} IS vaultak_x.{self._column(i)} COLLATE BINARY" for i in range(len(self.all)))
         keys = [(key, self.all.index(key)) for key in self.keys]
         found = " AND ".join(f"vaultak_x.{quoted(key)} IS (SELECT n{i} {noted})" for key, i in keys)
-        where = f"{found} AND EXISTS (SELECT 1 FROM temp.{self.log} l WHERE l.n = ?1 AND {same})"  # noqa: S608
+        where = f"{found} AND EXISTS (SELECT 1 FROM temp.{self.log} l WHERE l.n = :n AND {same})"  # noqa: S608
         if kind == "INSERT":
             return f"DELETE FROM {table} AS vaultak_x WHERE {where}"  # noqa: S608 - names are quoted
         return f"UPDATE {table} AS vaultak_x SET ({names}) = (SELECT {old} {noted}) WHERE {where}"  # noqa: S608

@@ -28,7 +28,8 @@ ATTEMPTS = {
     "tracer": "import sys; sys.settrace(lambda *_: None)",
     "profiler": "import sys; sys.setprofile(lambda *_: None); sys.setprofile(None)",
     "recursion": "import sys; sys.setrecursionlimit(60)",
-    "drop_posix": "import sys; sys.modules.pop('posix'); import posix as p, os; os.remove, os.write = p.remove, p.write",
+    "drop_posix": "import sys; sys.modules.pop('posix')\n"
+    "import posix as p, os; os.remove, os.write = p.remove, p.write",
     "drop_thread": "import sys; sys.modules.pop('_thread'); import _thread as t, threading\n"
     "threading._start_new_thread = t.start_new_thread",
     "reload_os": "import importlib, os; importlib.reload(os)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -209,3 +210,23 @@ def test_any_sequence_goes_back(tmp_path_factory: pytest.TempPathFactory, statem
     c.close()
     assert sqlite3.connect(tmp_path / "db").execute("SELECT * FROM t").fetchall() == before
     assert faults.total() == missed
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="`autocommit` is new in Python 3.12")
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_python_3_12_autocommit_is_kept(tmp_path: Path, autocommit: bool) -> None:
+    recorder = _agent(tmp_path)
+    c = sqlite3.connect(tmp_path / "db", autocommit=autocommit)  # type: ignore[call-overload,unused-ignore]
+    c.execute("CREATE TABLE t(a)")
+    c.commit()
+    with governed(recorder):
+        c.execute("INSERT INTO t VALUES (1)")
+        assert c.in_transaction is not autocommit
+        c.commit()
+        c.execute("INSERT INTO t VALUES (2)")
+    assert _statuses(recorder, 1) == ["reversed"]
+    c.commit()
+    assert c.execute("SELECT a FROM t").fetchall() == [(1,)]
+    c.close()
+    assert _statuses(recorder, 1) == ["reversed"]
+    assert sqlite3.connect(tmp_path / "db").execute("SELECT a FROM t").fetchall() == []

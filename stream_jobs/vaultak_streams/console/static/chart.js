@@ -24,8 +24,8 @@
       ],
       series: [
         { label: "Time", value: (_, t) => t == null ? "–" : `${when(t).getUTCDate()} ${months[when(t).getUTCMonth()]} ${two(when(t).getUTCHours())}:${two(when(t).getUTCMinutes())} UTC` },
-        { label: "Actions", scale: "n", paths: bars, fill: colour("--line"), stroke: colour("--line"), width: 0, points: { show: false } },
-        { label: "Stopped", scale: "n", paths: bars, fill: colour("--high"), stroke: colour("--high"), width: 0, points: { show: false } },
+        { label: "Actions", scale: "n", value: (_, v) => v ?? "–", paths: bars, fill: colour("--line"), stroke: colour("--line"), width: 0, points: { show: false } },
+        { label: "Stopped", scale: "n", value: (_, v) => v ?? "–", paths: bars, fill: colour("--high"), stroke: colour("--high"), width: 0, points: { show: false } },
         { label: "Highest risk", scale: "risk", stroke: colour("--accent"), width: 1.8, spanGaps: false, points: { show: true, size: 4, fill: colour("--accent") }, value: (_, v) => v == null ? "–" : v.toFixed(2) },
       ],
       hooks: { drawAxes: [(u) => {
@@ -47,8 +47,10 @@
     if (!answer.ok) { box.textContent = "The chart's figures did not come."; return; }
     data = await answer.json();
     const since = data.at[data.risk.findIndex((risk) => risk != null)];
-    if (first && since > Date.now() / 1000 - 3600) { first = false; return choose("1h"); }
+    const known = Date.now() / 1000 - since;  // a young agent fills the chart from the start
+    const begin = first && (known < 4500 ? "1h" : known < 21600 ? "6h" : "");
     first = false;
+    if (begin) return choose(begin);
     draw();
   };
   document.querySelectorAll("[data-range]").forEach((button) => button.addEventListener("click", () => choose(button.dataset.range)));
