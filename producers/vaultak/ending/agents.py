@@ -49,6 +49,7 @@ def _end(agent_id: str, why: str) -> None:
     except Exception:
         log.exception("agent %r is killed, but not all that it started could be ended", agent_id)
     finally:
+        threads.settle()
         _under_way.discard(agent_id)
 
 
