@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sdk.intercept.attribution_ways import WAYS, Way
 from sdk.intercept.recorder import Recorder, governed
 from vaultak import governor
 from vaultak.errors import ActionBlockedError
@@ -140,3 +144,44 @@ def test_installing_again_judges_nothing_twice(times: int, tmp_path: Path) -> No
     with governed(agent):
         os.mkdir(tmp_path / "once")
     assert resources(agent) == ["once"]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_work_is_its_agents_wherever_it_runs(way: Way, tmp_path: Path) -> None:
+    """One agent is allowed, one denied, the host is nobody's: all three at once, each in a thread of its own."""
+    agents = {"allowed": Recorder(agent_id="allowed"), "denied": Recorder(agent_id="denied", denies=lambda *_: True)}
+    ended: list[tuple[str, str]] = []
+
+    def drive(who: str) -> None:
+        for n in range(3):
+            steps = way(lambda n=n: act(who, n))  # type: ignore[misc]
+            next(steps)
+            with governed(agents[who]) if who in agents else contextlib.nullcontext():
+                next(steps)
+            next(steps, None)
+
+    def act(who: str, n: int) -> None:
+        try:
+            os.mkdir(tmp_path / f"{who}{n}")
+            ended.append((who, "done"))
+        except ActionBlockedError:
+            ended.append((who, "blocked"))
+
+    together([lambda who=who: drive(who) for who in (*agents, "host")])  # type: ignore[misc]
+    assert sorted(ended) == [("allowed", "done")] * 3 + [("denied", "blocked")] * 3 + [("host", "done")] * 3
+    for who, agent in agents.items():
+        made = [asked for asked in agent.asked if asked.action_type == "file_write"]
+        assert sorted(os.path.basename(asked.resource) for asked in made) == [f"{who}{n}" for n in range(3)]
+        assert [asked.outcome for asked in made] == [{"allowed": "ok", "denied": ""}[who]] * 3
+
+
+def together(jobs: list[Callable[[], None]]) -> None:
+    """Run each in a thread, turning often, and hand on what they raise."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+            for future in [pool.submit(job) for job in jobs]:
+                future.result(60)
+    finally:
+        sys.setswitchinterval(interval)
