@@ -185,3 +185,66 @@ def together(jobs: list[Callable[[], None]]) -> None:
                 future.result(60)
     finally:
         sys.setswitchinterval(interval)
+
+
+async def test_a_synchronous_monitor_within_a_task_s_own_holds_across_its_awaits(tmp_path: Path) -> None:
+    outer, inner = Recorder(agent_id="outer"), Recorder(agent_id="inner")
+
+    async def neighbour() -> None:
+        for i in range(5):
+            os.mkdir(tmp_path / f"neighbour{i}")
+            await asyncio.sleep(0)
+
+    with governed(outer):
+        os.mkdir(tmp_path / "before")
+        beside = asyncio.create_task(neighbour())
+        with governed(inner):
+            await asyncio.sleep(0)
+            os.mkdir(tmp_path / "within")
+            await asyncio.to_thread(os.mkdir, tmp_path / "within a thread")
+        await beside
+        os.mkdir(tmp_path / "after")
+    assert resources(inner) == ["within", "within a thread"]
+    assert sorted(resources(outer)) == ["after", "before", *(f"neighbour{i}" for i in range(5))]
+
+
+def test_an_event_loop_within_a_synchronous_monitor_keeps_two_agents_apart(tmp_path: Path) -> None:
+    outer, inner = Recorder(agent_id="outer"), Recorder(agent_id="inner")
+
+    async def works(name: str, agent: Recorder | None) -> None:
+        with governed(agent) if agent else contextlib.nullcontext():
+            for i in range(5):
+                os.mkdir(tmp_path / f"{name}{i}")
+                await asyncio.sleep(0)
+
+    async def both() -> None:
+        await asyncio.gather(works("inner", inner), works("outer", None))
+
+    with governed(outer):
+        asyncio.run(both())
+        os.mkdir(tmp_path / "outer5")
+    assert resources(inner) == [f"inner{i}" for i in range(5)]
+    assert [name for name in resources(outer) if name.startswith("outer")] == [f"outer{i}" for i in range(6)]
+    assert not [name for name in resources(outer) if name.startswith("inner")]
+
+
+def test_an_agent_within_a_thread_of_an_agent_leaves_its_siblings_alone(tmp_path: Path) -> None:
+    outer, inner = Recorder(agent_id="outer"), Recorder(agent_id="inner")
+    entered, acted = threading.Event(), threading.Event()
+
+    def works() -> None:
+        with governed(inner):
+            entered.set()
+            acted.wait(10)
+            os.mkdir(tmp_path / "inner")
+        os.mkdir(tmp_path / "outer again")
+
+    with governed(outer):
+        thread = threading.Thread(target=works)
+        thread.start()
+        entered.wait(10)
+        os.mkdir(tmp_path / "outer")
+        acted.set()
+        thread.join()
+    assert resources(inner) == ["inner"]
+    assert resources(outer) == ["outer", "outer again"]
