@@ -1,0 +1,69 @@
+"""Is the audit trail complete and untouched? Everything that says no, with what it means."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterable, Iterator
+
+from vaultak_streams.audit.chains import Chain, agent_ranges, walk
+from vaultak_streams.audit.confirm import confirmed
+from vaultak_streams.audit.findings import Finding, Report, What
+from vaultak_streams.store.client import Store
+from vaultak_streams.store.queries import LONG_AGO
+
+LISTED_PER_CHAIN = 100
+LISTED = 10_000
+"""Findings that are listed, of one chain and of all; the others are counted."""
+
+
+def verify(store: Store, *, agent_id: str = "", since: dt.datetime | None = None) -> Report:
+    """Everything stored since then, of this agent or of all.
+
+    Reads only; the viewer's rights suffice. Memory is bounded by `chains.GROUP_ROWS`, whatever the size of the store.
+    """
+    started = time.monotonic()
+    report = Report()
+    since = since or LONG_AGO
+    _count(store, report, agent_id, since)
+    for agents in agent_ranges(store, agent_id, since):
+        for chain in walk(store, agents, since):
+            report.chains += 1
+            report.events += chain.events
+            note(report, _chain_findings(store, chain, since))
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+def note(report: Report, findings: Iterable[Finding], limit: int = LISTED_PER_CHAIN) -> None:
+    """Add findings to the report, the first `limit` of them; count the others."""
+    for number, finding in enumerate(findings):
+        if number < limit and len(report.findings) < LISTED:
+            report.findings.append(finding)
+        else:
+            report.left_off += 1
+
+
+def _chain_findings(store: Store, chain: Chain, since: dt.datetime) -> Iterator[Finding]:
+    if chain.first > 0 and since == LONG_AGO:
+        yield Finding(
+            What.BEGINNING_MISSING,
+            chain.agent_id,
+            instance=chain.instance,
+            seq=chain.first,
+            detail=f"the first event stored is number {chain.first}",
+        )
+    if chain.flagged:
+        yield from confirmed(store, chain)
+
+
+_COUNTS = """
+SELECT countIf(isNull(seq) AND kind != 'undecodable') AS unchained, countIf(kind = 'undecodable') AS undecodable
+FROM events_log
+WHERE ({agent:String} = '' OR agent_id = {agent:String}) AND ingested_at >= {since:DateTime64(6, 'UTC')}
+"""
+
+
+def _count(store: Store, report: Report, agent_id: str, since: dt.datetime) -> None:
+    row = store.query(_COUNTS, {"agent": agent_id, "since": since}).rows[0]
+    report.unchained, report.undecodable = int(row[0]), int(row[1])
