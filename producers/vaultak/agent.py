@@ -24,6 +24,7 @@ from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedErro
 from vaultak.guard import STATE_RULE, Guard
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
 from vaultak.policy.fields import NOBODY, Subject
+from vaultak.policy.rules import Occasion
 from vaultak.repeat import Fixed, Repeat
 from vaultak.turning import WaitCancelledError
 from vaultak.waiting import WaitingRoom
@@ -205,12 +206,16 @@ class Agent:
         return action_id
 
     def forbids(self, action_type: ActionType, resource: str, also: Sequence[str]) -> bool:
-        """Whether limits or state stand against an action, its risk aside. Puts nothing on record."""
+        """Whether limits, rules or state stand against an action, its risk aside. Puts nothing on record."""
         if self._guard.state is not AgentState.RUNNING:
             return True
-        subject = Subject(self.agent_id)
-        verdict = self._guard.policy.evaluate(action_type, resource, also=also, risk=0.0, subject=subject)
+        verdict = self.foresee(action_type, resource, Subject(self.agent_id), also=also, risk=0.0)
         return verdict.decision not in _PASSES
+
+    def foresee(self, action_type: ActionType, resource: str, subject: Subject, **more: Any) -> LocalVerdict:
+        """What limits and rules say of an action, whatever the state and rates. Nothing is counted or recorded."""
+        occasion = Occasion(time.time())
+        return self._guard.policy.evaluate(action_type, resource, subject=subject, occasion=occasion, **more)
 
     def refuse(
         self, session_id: str, action_type: ActionType, resource: str, payload: dict[str, Any], why: str, **more: Any

@@ -8,6 +8,7 @@ from typing import Any
 
 from vaultak.policy.evaluate import RATE_WINDOW_S, CompiledPolicy, LocalVerdict
 from vaultak.policy.fields import NO_PAYLOAD, NOBODY, Subject
+from vaultak.policy.rules import Occasion, Tally
 from vaultak.wire import ActionType, AgentState, CommandType, Decision
 
 _REMEMBERED_RULINGS = 4096
@@ -32,6 +33,10 @@ class Guard:
         self.epoch = 0
         self._recent: deque[float] = deque()
         self._rulings: OrderedDict[str, bool] = OrderedDict()
+        self.tally = Tally()
+        """How often rules with a `rate` were met. A policy that is swapped in counts on."""
+        self._last_s = 0.0
+        self._elapsed_us = 0
 
     def judge(
         self,
@@ -47,7 +52,16 @@ class Guard:
         `also`: further resources that it reaches, see `CompiledPolicy.evaluate`.
         """
         recent = self._count(now_s)
-        verdict = self.policy.evaluate(action_type, resource, recent, also=also, subject=subject, payload=payload)
+        policy = self.policy
+        verdict = policy.evaluate(
+            action_type,
+            resource,
+            recent,
+            also=also,
+            subject=subject,
+            payload=payload,
+            occasion=self._occasion(policy, now_s),
+        )
         if self.state is AgentState.RUNNING:
             return verdict
         decision = Decision.KILL if self.state is AgentState.KILLED else Decision.PAUSE
@@ -57,6 +71,14 @@ class Guard:
         return LocalVerdict(
             decision, verdict.risk, verdict.static, (why, *verdict.reasons), (STATE_RULE, *verdict.rules)
         )
+
+    def _occasion(self, policy: CompiledPolicy, now_s: float) -> Occasion | None:
+        """Counted by the time that has passed: a clock that is set back neither forgets nor holds on to anything."""
+        if policy.rules is None or policy.rules.is_pure:
+            return None
+        self._elapsed_us += max(0, round((now_s - self._last_s) * 1_000_000))
+        self._last_s = now_s
+        return Occasion(now_s, self.tally, at_us=self._elapsed_us)
 
     def _count(self, now_s: float) -> int:
         limit = self.policy.settings.max_actions_per_minute
@@ -84,6 +106,7 @@ class Guard:
         self.state_reason = reason
         if state is AgentState.RUNNING:
             self._recent.clear()
+            self.tally.clear()
 
     def rule(self, action_id: str, *, allow: bool) -> None:
         """An operator's ruling on one action."""

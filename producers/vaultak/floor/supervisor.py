@@ -87,7 +87,7 @@ class Subject(NamedTuple):
 
     def _evaluate(self, effect: Effect) -> LocalVerdict:
         subject = PolicySubject(self.agent.agent_id, self.session_id, self.labels)
-        return self.agent.policy.evaluate(effect.action_type, effect.resource, subject=subject, payload=effect.payload)
+        return self.agent.foresee(effect.action_type, effect.resource, subject, payload=effect.payload)
 
     def _is_source(self, effect: Effect) -> bool:
         return (

@@ -11,6 +11,7 @@ import msgspec
 from vaultak.policy.fields import NO_PAYLOAD, NOBODY, Subject, fields_of
 from vaultak.policy.resources import ResourceMatcher
 from vaultak.policy.rules.evaluate import NOTHING, CompiledRules, RuleVerdict, most_severe
+from vaultak.policy.rules.tally import Occasion
 from vaultak.policy.settings import KillSwitchMode, PolicySettings
 from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskModel
 from vaultak.wire import SEVERITY, ActionType, Decision
@@ -40,6 +41,8 @@ class LocalVerdict(msgspec.Struct, frozen=True, gc=False):
     rules: tuple[str, ...] = ()
     approval: bool = False
     """A pause of this action alone, which a person may lift."""
+    ruled: RuleVerdict = NOTHING
+    """What the rules alone say."""
 
 
 class CompiledPolicy:
@@ -66,7 +69,7 @@ class CompiledPolicy:
     @property
     def is_pure(self) -> bool:
         """Whether a verdict depends on nothing but the action itself."""
-        return self.settings.max_actions_per_minute is None
+        return self.settings.max_actions_per_minute is None and (self.rules is None or self.rules.is_pure)
 
     def evaluate(
         self,
@@ -79,12 +82,14 @@ class CompiledPolicy:
         subject: Subject = NOBODY,
         payload: Mapping[str, Any] = NO_PAYLOAD,
         more: Mapping[str, Any] = NO_PAYLOAD,
+        occasion: Occasion | None = None,
     ) -> LocalVerdict:
         """Judge one action. `recent_actions`: how many came in the last minute, this one included.
 
         `also` are further resources that it reaches (files in a child's arguments, the address behind a host name):
         any of them may be blocked, none needs to be allowed. `risk` replaces the static risk where a better one is
-        known (the stream job's). Rules see `subject`, `payload` and what else is known by name (`more`).
+        known (the stream job's). Rules see `subject`, `payload` and what else is known by name (`more`); those with
+        a `rate` or `active` go by `occasion`, and it counts the action for them.
 
         Limits and rules are judged apart and the more severe decision wins: no rule lifts a limit.
         """
@@ -100,10 +105,10 @@ class CompiledPolicy:
             **more,
         }
         fields = fields_of(subject, action_type, resource, payload, known)
-        ruled = self.rules.evaluate(fields)
+        ruled = self.rules.evaluate(fields, occasion)
         # Each resource apart: an exception made for one of them excuses no other.
         for reached in also:
-            ruled = most_severe(ruled, self.rules.evaluate({**fields, "resource": reached}))
+            ruled = most_severe(ruled, self.rules.evaluate({**fields, "resource": reached}, occasion))
         return verdict if ruled is NOTHING else combine(verdict, ruled)
 
     def _limits(
@@ -166,6 +171,7 @@ def combine(limits: LocalVerdict, ruled: RuleVerdict) -> LocalVerdict:
         ),
         (*limits.rules, *ruled.rules),
         approval=ruled.approval and SEVERITY[limits.decision] < SEVERITY[Decision.PAUSE],
+        ruled=ruled,
     )
 
 

@@ -12,7 +12,8 @@ from msgspec import UnsetType
 
 from vaultak.policy import CompiledPolicy, PolicySettings, further_resources
 from vaultak.policy.fields import Subject
-from vaultak.policy.rules import CompiledRules
+from vaultak.policy.rules import CompiledRules, Occasion
+from vaultak.policy.rules.evaluate import NOTHING, RuleVerdict
 from vaultak.wire import Action, Decision, Local
 from vaultak_streams.pipeline.engine import Assessment
 from vaultak_streams.pipeline.sessions import SessionTraits
@@ -33,10 +34,12 @@ class Ruling(NamedTuple):
     policy_version: str
     held: bool = False
     """A person is asked about this action alone, and the SDK that met it holds it."""
+    ruled: RuleVerdict = NOTHING
+    """What the policy's rules alone say."""
 
 
 class Rules:
-    """A policy, ready to decide. Pure: the same action, risk and rate always get the same ruling.
+    """A policy, ready to decide. The same action, risk and past always get the same ruling.
 
     The evaluation is the SDK's own, so that an agent and the stream read a policy alike; only risk and factors are
     the stream's.
@@ -68,9 +71,14 @@ class Rules:
         return policy
 
     def decide(
-        self, action: Action, assessment: Assessment, actions_per_minute: float, session: SessionTraits
+        self,
+        action: Action,
+        assessment: Assessment,
+        actions_per_minute: float,
+        session: SessionTraits,
+        occasion: Occasion,
     ) -> Ruling:
-        """The most severe of what limits, rules, risk and rate each call for. The session takes the action in.
+        """The most severe of what limits, rules, risk and rate each call for. Session and occasion take the action in.
 
         The assessment's risk is in 0..1; `ValueError` otherwise: an engine that answers NaN or 7 has not judged.
         """
@@ -89,10 +97,11 @@ class Rules:
             subject=Subject(action.agent_id, action.session_id, action.labels),
             payload=action.payload,
             more={} if policy.rules is None else _known(action, assessment, recent, session),
+            occasion=occasion,
         )
         session.note(action.action_type, verdict.static.destructiveness, verdict.static.sensitivity)
         held = verdict.approval and _local(action).decision == Decision.PAUSE
-        return Ruling(verdict.decision, verdict.rules, verdict.reasons, policy.version, held)
+        return Ruling(verdict.decision, verdict.rules, verdict.reasons, policy.version, held, verdict.ruled)
 
 
 def _local(action: Action) -> Local:

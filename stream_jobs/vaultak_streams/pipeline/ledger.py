@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from vaultak.policy.rules import Tally
 from vaultak_streams.pipeline.incidents import OpenIncident
 from vaultak_streams.pipeline.sessions import SessionTraits
 
@@ -33,6 +34,8 @@ class Ledger(msgspec.Struct, array_like=True, omit_defaults=True):
     seen: bytes = b""
     incidents: list[OpenIncident] = []
     sessions: list[SessionTraits] = []
+    tally: Tally = msgspec.field(default_factory=Tally)
+    """How often rules with a `rate` were met."""
 
     def first_sight(self, digest: bytes) -> bool:
         """Whether an event is new; remembers it. A second delivery of one of the last `SEEN_EVENTS` is not."""

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple
 import msgspec
 
 from vaultak.policy import PolicySettings
-from vaultak.policy.rules import CompiledRules
+from vaultak.policy.rules import CompiledRules, Occasion
 from vaultak.wire import (
     SEVERITY,
     Action,
@@ -52,7 +52,7 @@ class StepResult(msgspec.Struct):
     dead_letters: list[DeadLetter] = []
     counters: Counter[str] = msgspec.field(default_factory=Counter)
     """`records`, `actions`, `verdicts`, `duplicates`, `redelivered`, `dead_letters.<reason>`, `decisions.<decision>`,
-    `commands.<command>`, `commands.suppressed`, `agents.forgotten`."""
+    `commands.<command>`, `commands.suppressed`, `agents.forgotten`, `rates.forgotten` (see `Tally.forgotten`)."""
 
 
 class _Item(NamedTuple):
@@ -70,9 +70,9 @@ class Pipeline(Generic[P]):
     equal byte for byte on every machine, `scored_ts` aside. Never raises on what a record contains.
     """
 
-    def __init__(self, engine: Engine[P], policy: PolicySettings) -> None:
+    def __init__(self, engine: Engine[P], policy: PolicySettings | Rules) -> None:
         self._engine = engine
-        self._rules = Rules(policy)
+        self._rules = policy if isinstance(policy, Rules) else Rules(policy)
 
     @property
     def policy_version(self) -> str:
@@ -147,12 +147,18 @@ class Pipeline(Generic[P]):
         self, item: _Item, action: Action, assessment: Assessment, now_us: int | None, result: StepResult
     ) -> None:
         """Decide on an assessed action, and respond."""
-        rate = item.ledger.count_action(item.ts_us)
+        ledger = item.ledger
+        rate = ledger.count_action(item.ts_us)
+        session = session_of(ledger.sessions, action.session_id)
+        occasion = Occasion(item.ts_us / 1_000_000, ledger.tally, at_us=item.ts_us)
+        forgotten = ledger.tally.forgotten
         try:
-            ruling = self._rules.decide(action, assessment, rate, session_of(item.ledger.sessions, action.session_id))
+            ruling = self._rules.decide(action, assessment, rate, session, occasion)
         except Exception as e:  # noqa: BLE001 - whatever an action does to a rule, the next one is decided
             _refuse(item.record, Reason.UNJUDGED, f"{type(e).__name__}: {e}", now_us, result)
             return
+        if ledger.tally.forgotten > forgotten:
+            result.counters["rates.forgotten"] += ledger.tally.forgotten - forgotten
         scored_us = item.ts_us if now_us is None else now_us
         verdict = Verdict(
             action_id=action.action_id,

@@ -1,4 +1,4 @@
-"""Rules made ready: a verdict on one action from its fields. Pure and deterministic."""
+"""Rules made ready: a verdict on one action from its fields, and from when it takes place. Deterministic."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ import msgspec
 from vaultak.errors import PolicyError
 from vaultak.policy.rules.conditions import Fields, Predicate, compile_condition
 from vaultak.policy.rules.index import RuleIndex
-from vaultak.policy.rules.tree import BUNDLE_FORMAT, MAX_BUNDLE_BYTES, Bundle, Enforce, Mode, OnError, Rule, Scope
+from vaultak.policy.rules.tally import Occasion
+from vaultak.policy.rules.timing import Timed, compile_timing
+from vaultak.policy.rules.tree import (
+    BUNDLE_FORMAT,
+    MAX_BUNDLE_BYTES,
+    MAX_RATED_RULES,
+    Bundle,
+    Enforce,
+    Mode,
+    OnError,
+    Rate,
+    Rule,
+    Scope,
+)
 from vaultak.wire import SEVERITY, Decision
 
 
 class RuleVerdict(msgspec.Struct, frozen=True):
-    """The decision, and what led to it. `rules` and `shadow` hold ids of matching rules, `errors` one line each.
+    """The decision, and what led to it. `rules` and `shadow` hold ids of matching rules, `failed` ids of
+    rules that could not be evaluated and `errors` one line for each.
 
     `approval`: the decision is a pause that a person may lift. `overridden`: an `allow` with `override` stands above
     whatever else matched; a rule that could not be evaluated is never overridden.
@@ -25,6 +39,7 @@ class RuleVerdict(msgspec.Struct, frozen=True):
     rules: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     shadow: tuple[str, ...] = ()
     approval: bool = False
     overridden: bool = False
@@ -38,7 +53,7 @@ RESERVED_IDS = frozenset(
     }
 )  # fmt: skip
 """What the limits are called among the rules of a verdict."""
-_ON_ERROR = {OnError.DENY: Decision.BLOCK, OnError.ALLOW: Decision.ALERT}
+ON_ERROR = {OnError.DENY: Decision.BLOCK, OnError.ALLOW: Decision.ALERT}
 
 
 class CompiledRules:
@@ -55,11 +70,23 @@ class CompiledRules:
             raise PolicyError("bundle has two rules with the same id")
         if reserved := ids & RESERVED_IDS:
             raise PolicyError(f"rule `{min(reserved)}` has the name of a limit; give it another id")
-        self._conditions = tuple(map(_compile_rule, bundle.rules))
+        if sum(isinstance(rule.rate, Rate) for rule in bundle.rules) > MAX_RATED_RULES:
+            raise PolicyError(f"bundle has more than {MAX_RATED_RULES} rules with a `rate`")
+        compiled = tuple(map(_compile_rule, bundle.rules))
+        self._conditions = tuple(condition for condition, _ in compiled)
+        self._timings = tuple(timed for _, timed in compiled)
         self._index = RuleIndex([rule.condition for rule in bundle.rules])
 
-    def evaluate(self, fields: Fields) -> RuleVerdict:
+    @property
+    def is_pure(self) -> bool:
+        """Whether a verdict depends on nothing but the fields: no rule has a `rate` or `active`."""
+        return all(timed is None for timed in self._timings)
+
+    def evaluate(self, fields: Fields, occasion: Occasion | None = None) -> RuleVerdict:
         """Judge one action by its fields (`action_type`, `resource`, `payload`, `risk` ...). Never raises.
+
+        `occasion` is what rules with a `rate` or `active` are judged by, and counts the action for the former;
+        without it they cannot be evaluated.
 
         The most severe matching rule wins, unless an `allow` with `override` matches. A rule whose condition cannot
         be evaluated asks for a block, or for an alert where it says `on_error: allow`: never for nothing.
@@ -68,19 +95,24 @@ class CompiledRules:
         failed: list[tuple[Rule, str]] = []
         for position in self._index.candidates(fields):
             rule = self.rules[position]
+            timed = self._timings[position]
             try:
-                if self._conditions[position](fields):
+                if self._conditions[position](fields) if timed is None else timed(fields, occasion):
                     matched.append(rule)
             except Exception as e:  # noqa: BLE001 - whatever it is, the rule has not been evaluated
                 failed.append((rule, f"rule `{rule.id}`: {e}"))
         return _verdict(matched, failed) if matched or failed else NOTHING
 
 
-def _compile_rule(rule: Rule) -> Predicate:
+def _compile_rule(rule: Rule) -> tuple[Predicate, Timed | None]:
     try:
-        condition = compile_condition(rule.condition)
+        condition = _scoped(rule, compile_condition(rule.condition))
+        return condition, compile_timing(rule, condition)
     except PolicyError as e:
         raise PolicyError(f"rule `{rule.id}`: {e}") from None
+
+
+def _scoped(rule: Rule, condition: Predicate) -> Predicate:
     if rule.scope == Scope():
         return condition
     return lambda fields: in_scope(rule.scope, fields) and condition(fields)
@@ -101,13 +133,14 @@ def _verdict(matched: list[Rule], failed: list[tuple[Rule, str]]) -> RuleVerdict
     enforced = [rule for rule in matched if rule.mode is Mode.ENFORCE]
     overridden = any(rule.override and rule.enforce is Enforce.ALLOW for rule in enforced)
     asked = [Decision.ALLOW] if overridden else [rule.enforce.decision for rule in enforced]
-    asked += [_ON_ERROR[rule.on_error] for rule, _ in failed if rule.mode is Mode.ENFORCE]
+    asked += [ON_ERROR[rule.on_error] for rule, _ in failed if rule.mode is Mode.ENFORCE]
     decision = max(asked, key=SEVERITY.__getitem__, default=Decision.ALLOW)
     return RuleVerdict(
         decision=decision,
         rules=tuple(rule.id for rule in enforced),
         reasons=tuple(rule.title for rule in enforced),
         errors=tuple(line for _, line in failed),
+        failed=tuple(rule.id for rule, _ in failed),
         shadow=tuple(rule.id for rule in matched if rule.mode is Mode.SHADOW),
         approval=not overridden
         and decision is Decision.PAUSE
@@ -128,6 +161,7 @@ def most_severe(one: RuleVerdict, other: RuleVerdict) -> RuleVerdict:
         rules=tuple(named),
         reasons=tuple(named.values()),
         errors=tuple(dict.fromkeys(first.errors + second.errors)),
+        failed=tuple(dict.fromkeys(first.failed + second.failed)),
         shadow=tuple(dict.fromkeys(first.shadow + second.shadow)),
         approval=first.approval and (second.approval or not tied),
         overridden=first.overridden and second.overridden,

@@ -6,7 +6,7 @@ import enum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from vaultak.wire import Decision
 
@@ -15,6 +15,10 @@ MAX_NODES_PER_RULE = 2048
 MAX_VALUES_PER_TEST = 1024
 MAX_VALUES_PER_RULE = 8192
 MAX_RULES = 10_000
+MAX_RATED_RULES = 32
+MAX_RATE_COUNT = 1000
+MAX_RATE_WINDOW_S = 7 * 86_400
+"""Of one bundle and one rule: together they bound what is remembered of an agent. See `tally`."""
 MAX_BUNDLE_BYTES = 16 * 1024 * 1024
 BUNDLE_FORMAT = 1
 
@@ -103,6 +107,44 @@ class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, str] = {}
 
 
+class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """More than `count` times within `window_s` seconds, counted apart for each combination of the fields in `by`."""
+
+    count: Annotated[int, Meta(ge=1, le=MAX_RATE_COUNT)]
+    window_s: Annotated[int, Meta(ge=1, le=MAX_RATE_WINDOW_S)]
+    by: Annotated[tuple[Text, ...], Meta(max_length=4)] = ()
+
+
+class Day(enum.StrEnum):
+    """In the order of `datetime.weekday()`."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+Clock = Annotated[str, Meta(pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+
+
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    """Hours of some days, from `start` up to but not including `end`, by the clocks of `zone`.
+
+    A window that ends before it starts runs over midnight; `days` are those on which it starts, none given: all.
+    """
+
+    days: Annotated[tuple[Day, ...], Meta(max_length=7)] = ()
+    start: Clock = "00:00"
+    end: Clock = "24:00"
+    zone: Text = "UTC"
+
+
+Windows = Annotated[tuple[Window, ...], Meta(min_length=1, max_length=16)]
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. An unknown member is refused: a limit that is not understood must not be dropped in silence."""
 
@@ -114,6 +156,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_error: OnError = OnError.DENY
     override: bool = False
     scope: Scope = Scope()
+    rate: Rate | UnsetType = UNSET
+    """It matches only from so many times on."""
+    active: Windows | UnsetType = UNSET
+    """Outside these times it does not match."""
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
