@@ -13,8 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from vaultak.ending.tasks import is_killed
+from vaultak.governor import Governor
+
 MAX_CHILDREN = 4096
 """Of all agents together; beyond it those that have ended are forgotten, then the oldest."""
+
+SWEPT_FROM = 64
+"""From so many on, whenever they have doubled, those that have ended are forgotten: they hold their governor."""
 
 _PROC = Path("/proc")
 _PGRP, _SESSION, _START = 2, 3, 19
@@ -27,30 +33,33 @@ class Child(NamedTuple):
 
 
 _lock = threading.RLock()
-_children: dict[Child, str] = {}
-_shells: dict[int, tuple[str, frozenset[int]]] = {}
+_children: dict[Child, Governor] = {}
+_sweep_at = SWEPT_FROM
+_shells: dict[int, tuple[Governor, frozenset[int]]] = {}
 """Threads inside `os.system`, by native id: the agent, and the children that the thread had before."""
 
 
-def add(agent_id: str, pid: int) -> None:
+def add(governor: Governor, pid: int) -> None:
     """An agent started a process."""
+    global _sweep_at
     stat = _stat(pid)
     if stat is None:
         return
     with _lock:
-        _children[Child(pid, stat[_START])] = agent_id
-        if len(_children) > MAX_CHILDREN:
+        _children[Child(pid, stat[_START])] = governor
+        if len(_children) > _sweep_at:
             _forget_ended()
             while len(_children) > MAX_CHILDREN:
                 del _children[next(iter(_children))]
+            _sweep_at = min(max(SWEPT_FROM, 2 * len(_children)), MAX_CHILDREN)
 
 
 @contextlib.contextmanager
-def shell(agent_id: str) -> Iterator[None]:
+def shell(governor: Governor) -> Iterator[None]:
     """Around `os.system`, which tells nobody what process it starts: new children of this thread are the agent's."""
     thread = threading.get_native_id()
     with _lock:
-        _shells[thread] = (agent_id, frozenset(_of_thread(os.getpid(), thread)))
+        _shells[thread] = (governor, frozenset(_of_thread(os.getpid(), thread)))
     try:
         yield
     finally:
@@ -59,11 +68,18 @@ def shell(agent_id: str) -> Iterator[None]:
 
 
 def end(agent_id: str) -> int:
-    """Kill what the agent started and is still there, and all their descendants. Returns how many were found."""
+    """Kill what the agent started and is still there, and all their descendants. Returns how many were found.
+
+    Not what an agent of the same name started that is not killed: another client's, or one that was resumed.
+    """
+
+    def hit(governor: Governor) -> bool:
+        return governor.agent_id == agent_id and is_killed(governor)
+
     with _lock:
-        own = [child.pid for child, agent in _children.items() if agent == agent_id and _lives(child)]
-        for thread, (agent, before) in _shells.items():
-            if agent == agent_id:
+        own = [child.pid for child, governor in _children.items() if hit(governor) and _lives(child)]
+        for thread, (governor, before) in _shells.items():
+            if hit(governor):
                 own += set(_of_thread(os.getpid(), thread)) - before
     found = _stopped(own)
     for pid in found:

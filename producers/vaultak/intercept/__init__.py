@@ -8,6 +8,7 @@ A new target is a module with `CLASSIFIERS` (event -> classifier) and `patch()`,
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Final
 
@@ -75,6 +76,8 @@ _TARGETS: Final = (
 )
 
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # another thread may hold it
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 _installed = False
 
 

@@ -59,7 +59,7 @@ def _known(result: Any) -> Any:
     pid = result[0] if isinstance(result, tuple) else result
     governor: Governor | None = current()
     if governor is not None and governor.intercepted and isinstance(pid, int) and pid > 0:
-        children.add(governor.agent_id, pid)
+        children.add(governor, pid)
     return result
 
 
@@ -129,7 +129,7 @@ def _in_shell(wrapped: Wrapped, _i: Any, args: tuple[Any, ...], kwargs: dict[str
     value = _heritage()
     if value and args:
         args = (with_heritage(value, paths.text(args[0])), *args[1:])
-    with children.shell(governor.agent_id):
+    with children.shell(governor):
         return wrapped(*args, **kwargs)
 
 
