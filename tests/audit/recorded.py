@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 from vaultak.emitter import Emitter
 from vaultak.redact import Redactor
@@ -15,7 +16,7 @@ from vaultak_streams.sink.rows import routes
 from vaultak_streams.store.client import connect
 
 TOPICS = Topics()
-NOW_S = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC).timestamp()
+AGO_S = 6 * 3600
 
 
 class Recorder:
@@ -24,7 +25,7 @@ class Recorder:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self._emitters: dict[str, Emitter] = {}
-        self.now_s = NOW_S
+        self.now_s = time.time() - AGO_S
 
     def emit(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         self.records.append(Record(topic, 0, len(self.records), key, value, int(self.now_s * 1000)))
@@ -43,6 +44,7 @@ class Recorder:
         payload: dict[str, object] | None = None,
         local: str = "allow",
         outcome: bool = True,
+        assurance: str = "",
         verdict: Decision | None = Decision.ALLOW,
     ) -> str:
         """One action, what came of it, what the pipeline said. Returns its id."""
@@ -51,7 +53,7 @@ class Recorder:
         self.now_s += 1
         ts = emitter.action(
             action_id, f"s-{agent_id}", self.now_s, action_type, resource, payload or {"mode": "w"}, Local(local),
-            labels={},
+            labels={}, assurance=assurance,
         )  # fmt: skip
         if outcome:
             emitter.outcome(action_id, f"s-{agent_id}", self.now_s + 0.1, OutcomeStatus.OK, content="fine")
@@ -69,8 +71,8 @@ class Recorder:
 
 
 def store_records(dsn: str, records: list[Record], now: dt.datetime | None = None) -> None:
-    """As the sink does."""
-    batch = Batch(routes(TOPICS), now or dt.datetime.now(dt.UTC))
+    """As the sink does, an hour ago."""
+    batch = Batch(routes(TOPICS), now or dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
     batch.add(records)
     with connect(dsn) as store:
         for table, rows in batch.tables().items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from audit.recorded import Recorder, store_records
 
+from audit.recorded import Recorder, store_records
 from vaultak_streams.audit.findings import What
 from vaultak_streams.audit.verify import verify
 from vaultak_streams.store.client import connect
@@ -67,3 +67,41 @@ def test_a_deleted_event_is_a_gap(filled: tuple[str, Recorder]) -> None:
     dsn, _ = filled
     alter(dsn, "ALTER TABLE events_log DELETE WHERE agent_id = 'bob' AND seq IN (4, 5)")
     assert (What.GAP, "bob", 6) in found(dsn)
+
+
+def test_a_row_of_an_action_edited_by_hand_is_found(filled: tuple[str, Recorder]) -> None:
+    dsn, _ = filled
+    alter(
+        dsn,
+        "ALTER TABLE action_parts UPDATE resource = '/srv/ada/harmless.txt' WHERE agent_id = 'ada'"
+        " AND resource = '/srv/ada/3.txt'",
+    )
+    alter(dsn, "ALTER TABLE action_parts UPDATE content = 'nothing' WHERE agent_id = 'bob' AND seq = 4")
+    assert found(dsn) == [(What.ACTION_CHANGED, "ada", 6), (What.ACTION_CHANGED, "bob", 4)]
+
+
+def test_a_deleted_and_an_invented_row_of_an_action_are_found(filled: tuple[str, Recorder]) -> None:
+    dsn, _ = filled
+    alter(dsn, "ALTER TABLE action_parts DELETE WHERE agent_id = 'ada' AND seq = 6")
+    alter(dsn, "ALTER TABLE events_log DELETE WHERE agent_id = 'bob' AND kind = 'action' AND seq = 4")
+    assert set(found(dsn)) == {
+        (What.ACTION_MISSING, "ada", 6),
+        (What.GAP, "bob", 5),
+        (What.ACTION_INVENTED, "bob", 4),
+    }
+
+
+def test_who_went_around_the_guard_shows(clickhouse_database: Dsn) -> None:
+    dsn = clickhouse_database("admin")
+    migrate(dsn)
+    recorder = Recorder()
+    unjudged = recorder.act("ada", verdict=None)
+    silent = recorder.act("ada", outcome=False, assurance="patch")
+    stray = recorder.act("ada")
+    recorder.now_s += 3600
+    recorder.act("ada")
+    kept = [r for r in recorder.records if not (stray in str(r.value) and b'"kind":"action"' in (r.value or b""))]
+    store_records(dsn, kept)
+    with connect(dsn) as store:
+        findings = {(f.what, f.action_id) for f in verify(store).findings if f.what is not What.GAP}
+    assert findings == {(What.NO_VERDICT, unjudged), (What.NO_OUTCOME, silent), (What.OUTCOME_ALONE, stray)}

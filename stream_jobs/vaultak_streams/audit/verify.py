@@ -6,9 +6,12 @@ import datetime as dt
 import time
 from collections.abc import Iterable, Iterator
 
-from vaultak_streams.audit.chains import Chain, agent_ranges, walk
+from vaultak_streams.audit import retold
+from vaultak_streams.audit.actions import Bounds, compare
+from vaultak_streams.audit.chains import AgentRange, Chain, agent_ranges, walk
 from vaultak_streams.audit.confirm import confirmed
 from vaultak_streams.audit.findings import Finding, Report, What
+from vaultak_streams.audit.retention import kept_since
 from vaultak_streams.store.client import Store
 from vaultak_streams.store.queries import LONG_AGO
 
@@ -17,20 +20,24 @@ LISTED = 10_000
 """Findings that are listed, of one chain and of all; the others are counted."""
 
 
-def verify(store: Store, *, agent_id: str = "", since: dt.datetime | None = None) -> Report:
-    """Everything stored since then, of this agent or of all.
+def verify(store: Store, *, agent_id: str = "", since: dt.datetime | None = None, chains_only: bool = False) -> Report:
+    """Everything stored since then, of this agent or of all. `chains_only`: the messages, not the rows made of them.
 
     Reads only; the viewer's rights suffice. Memory is bounded by `chains.GROUP_ROWS`, whatever the size of the store.
     """
     started = time.monotonic()
     report = Report()
+    now = dt.datetime.now(dt.UTC)
     since = since or LONG_AGO
+    bounds = Bounds(since, kept_since(store, now), now)
     _count(store, report, agent_id, since)
     for agents in agent_ranges(store, agent_id, since):
         for chain in walk(store, agents, since):
             report.chains += 1
             report.events += chain.events
-            note(report, _chain_findings(store, chain, since))
+            note(report, _chain_findings(store, chain, bounds))
+        if not chains_only:
+            _compare_rows(store, report, agents, bounds)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -44,8 +51,15 @@ def note(report: Report, findings: Iterable[Finding], limit: int = LISTED_PER_CH
             report.left_off += 1
 
 
-def _chain_findings(store: Store, chain: Chain, since: dt.datetime) -> Iterator[Finding]:
-    if chain.first > 0 and since == LONG_AGO:
+def _compare_rows(store: Store, report: Report, agents: AgentRange, bounds: Bounds) -> None:
+    total, suspects, more = compare(store, agents, bounds)
+    report.actions += total
+    report.left_off += more
+    note(report, retold.confirmed(store, suspects), LISTED)
+
+
+def _chain_findings(store: Store, chain: Chain, bounds: Bounds) -> Iterator[Finding]:
+    if chain.first > 0 and bounds.since == LONG_AGO and bounds.kept == LONG_AGO:
         yield Finding(
             What.BEGINNING_MISSING,
             chain.agent_id,
