@@ -15,6 +15,9 @@ from vaultak_streams.policy.lint import lint_texts
 
 TESTS = "tests: [{name: y, event: {tool: a, risk: 0.6}, match: true}, {name: n, event: {}, match: false}]\n"
 
+RATE = "rate: {count: 2, window: 5m}\n"
+HOURS = "active: {from: 08:00, to: 18:00}\n"
+
 
 def rule(name: str, enforce: str = "block", selection: str = "{tool: a}", more: str = TESTS) -> str:
     return f"title: t\nid: {name}\nenforce: {enforce}\ndetection:\n  s: {selection}\n  condition: s\n{more}"
@@ -58,10 +61,22 @@ def test_rules_that_stand_in_each_others_way_are_found(second: str, code: str) -
         rule("b", enforce="alert", selection="{tool: a, risk|gt: 0.5}", more=TESTS + "mode: shadow\n"),
         rule("b", enforce="alert", selection="{tool: a, risk|gt: 0.5}", more=TESTS + "scope: {roles: [x]}\n"),
         rule("b", enforce="allow", selection="{tool: a, risk|gt: 0.5}", more=TESTS + "override: true\n"),
+        rule("b", enforce="kill", more=TESTS + RATE),
     ],
 )
 def test_a_rule_that_still_decides_is_not_called_shadowed(second: str) -> None:
     assert "shadowed" not in codes(rule("a") + "---\n" + second)
+
+
+@pytest.mark.parametrize("timing", [RATE, HOURS])
+def test_a_rule_that_matches_at_times_shadows_and_doubles_nothing(timing: str) -> None:
+    tested = TESTS.replace("match: true}", "match: true, times: 3, at: 2026-01-01T09:00:00Z}")
+    tested = tested.replace("match: false}", "match: false, at: 2026-01-01T09:00:00Z}")
+    timed = rule("a", more=tested + timing) + "---\n"
+    assert codes(timed + rule("b", enforce="alert", selection="{tool: a, risk|gt: 0.5}")) == []
+    assert codes(timed + rule("b", enforce="alert")) == []
+    assert codes(timed + rule("b", more=tested + timing)) == ["duplicate"]
+    assert codes(timed + rule("b", enforce="kill")) == ["shadowed"], "the other one always comes first"
 
 
 @pytest.mark.parametrize(

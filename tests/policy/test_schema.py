@@ -28,6 +28,21 @@ SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["a",
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.just({})
 FIELDS = st.dictionaries(KEYS, VALUES, max_size=2)
 DETECTION = st.fixed_dictionaries({"s": FIELDS | st.lists(FIELDS, max_size=2)}, optional={"condition": st.just("s")})
+TRIED = {"name": "n", "event": {}, "match": True}
+RATES = st.fixed_dictionaries(
+    {"count": st.sampled_from([0, 1, 1000, 1001]), "window": st.sampled_from(["5m", "0s", "7d", "8d", "x"])},
+    optional={"by": st.sampled_from([[], ["a", "b"], [""], "a"])},
+)
+CLOCKS = st.sampled_from(["00:00", "9:00", "23:59", "24:00", "24:01", "22:30"])
+WINDOWS = st.fixed_dictionaries(
+    {},
+    optional={
+        "days": st.sampled_from([[], ["mon"], ["Mon"]]),
+        "from": CLOCKS,
+        "to": CLOCKS,
+        "zone": st.sampled_from(["Europe/Berlin", "Mars", ""]),
+    },
+)
 DOCUMENTS = st.fixed_dictionaries(
     {"title": st.just("t"), "id": st.just("r") | st.just(7), "detection": DETECTION},
     optional={
@@ -35,8 +50,9 @@ DOCUMENTS = st.fixed_dictionaries(
         "mode": st.sampled_from(["shadow", "off"]),
         "override": st.sampled_from([True, "yes"]),
         "scope": st.sampled_from([{"roles": ["x"]}, {"teams": []}]),
-        "tests": st.sampled_from([[], [{"name": "n", "event": {}, "match": True}], [{"name": "n"}]]),
-        "rate": st.just(1),
+        "tests": st.sampled_from([[], [TRIED], [{**TRIED, "times": 0}], [{**TRIED, "times": 9}], [{"name": "n"}]]),
+        "rate": st.just(1) | RATES,
+        "active": WINDOWS | st.lists(WINDOWS, max_size=2),
     },
 )
 GOOD = st.fixed_dictionaries(
@@ -45,9 +61,13 @@ GOOD = st.fixed_dictionaries(
         "id": st.just("r"),
         "enforce": st.just("block"),
         "detection": st.fixed_dictionaries({"s": FIELDS, "condition": st.just("s")}),
-    }
+    },
+    optional={"rate": RATES, "active": WINDOWS},
 )
-JUDGED_BY_LINT_ALONE = ("wants text", "wants a number", "wants `true`", "is not a network", "is not a regular")
+JUDGED_BY_LINT_ALONE = (
+    *("wants text", "wants a number", "wants `true`", "is not a network", "is not a regular"),
+    *("longer than `7d`", "no time zone", "no length"),
+)
 
 
 def test_the_published_file_is_what_the_code_says() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vaultak.policy.rules.tree import And, Mode, Node, Not, Operator, Or, Rule, Test, Value
 from vaultak.wire import SEVERITY
@@ -72,7 +73,7 @@ def _alone(placed: Iterable[Placed]) -> Iterable[Finding]:
 
 def _together(placed: list[Placed]) -> Iterable[Finding]:
     ids: dict[str, Placed] = {}
-    alike: dict[tuple[bytes, bytes, Mode], Placed] = {}
+    alike: dict[tuple[bytes, Mode], Placed] = {}
     for one in placed:
         first = ids.setdefault(one.rule.id, one)
         if first is not one:
@@ -80,7 +81,8 @@ def _together(placed: list[Placed]) -> Iterable[Finding]:
                 "duplicate-id",
                 f"id `{one.rule.id}` is taken by {first.file}:{first.source.line}; give each rule its own",
             )
-        key = (msgspec.json.encode(one.rule.condition), msgspec.json.encode(one.rule.scope), one.rule.mode)
+        demands = {key: getattr(one.rule, key) for key in ("condition", "scope", "rate", "active")}
+        key = (msgspec.json.encode({k: v for k, v in demands.items() if v is not UNSET}), one.rule.mode)
         twin = alike.setdefault(key, one)
         if twin is not one:
             yield _twins(twin, one)
@@ -104,7 +106,9 @@ def _shadowed(placed: list[Placed]) -> Iterable[Finding]:
     active = [(one, _parts(one.rule.condition)) for one in placed if one.rule.mode is Mode.ENFORCE]
     for narrow, narrow_parts in active:
         for wide, wide_parts in active:
-            if narrow is wide or wide.rule.scope != narrow.rule.scope or not wide_parts < narrow_parts:
+            if narrow is wide or _is_timed(wide.rule) or wide.rule.scope != narrow.rule.scope:
+                continue
+            if not (wide_parts < narrow_parts or (wide_parts == narrow_parts and _is_timed(narrow.rule))):
                 continue
             if wide.rule.override:
                 how = f"is lifted by the override of `{wide.rule.id}`"
@@ -118,6 +122,11 @@ def _shadowed(placed: list[Placed]) -> Iterable[Finding]:
                     "shadowed", f"{how} {at} whenever it matches; remove it or narrow the other", False
                 )
                 break
+
+
+def _is_timed(rule: Rule) -> bool:
+    """Whether it may not match although its condition holds."""
+    return not (isinstance(rule.rate, UnsetType) and isinstance(rule.active, UnsetType))
 
 
 def _parts(node: Node) -> frozenset[bytes]:

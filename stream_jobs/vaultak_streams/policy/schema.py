@@ -23,6 +23,8 @@ _DESCRIPTIONS = {
     "mode": "`shadow`: evaluated and reported, decides nothing.",
     "on_error": "What a rule that cannot be evaluated asks for: `deny` a block, `allow` an alert.",
     "override": "On an `allow` rule: it stands above whatever else matches.",
+    "rate": "The rule matches only from more than `count` times within `window` on, for the same values of `by`.",
+    "active": "The rule matches only in these hours; `from` later than `to` runs over midnight.",
     "scope": "Whom the rule is for; all that are given must fit.",
     "tests": "Events and whether the rule matches them: `vaultak policy test`.",
     "maturity": "How far the rule is trusted.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
+from msgspec import UNSET, Meta, UnsetType
 
 from vaultak.errors import PolicyError
 from vaultak.policy.rules import Bundle, CompiledRules, Enforce, Mode, OnError, Rule, Scope
@@ -16,17 +18,21 @@ from vaultak.policy.rules.tree import BUNDLE_FORMAT
 from vaultak_streams.policy.blame import line_of
 from vaultak_streams.policy.condition import parse_condition
 from vaultak_streams.policy.selection import parse_selection
+from vaultak_streams.policy.times import WrittenActive, WrittenRate, active_of, rate_of
 
 MAX_SOURCE_BYTES = 4 * 1024 * 1024
 MAX_YAML_DEPTH = 64
+MAX_TEST_TIMES = 10_000
 
 
 class RuleTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event and whether the rule must match it."""
+    """An event and whether the rule must match it: the last of `times` such events, all at the same time `at`."""
 
     name: str
     event: dict[str, Any]
     match: bool
+    times: Annotated[int, Meta(ge=1, le=MAX_TEST_TIMES)] = 1
+    at: Annotated[dt.datetime, Meta(tz=True)] | None = None
 
 
 class Maturity(enum.StrEnum):
@@ -58,6 +64,8 @@ class RuleFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     on_error: OnError = OnError.DENY
     override: bool = False
     scope: Scope = Scope()
+    rate: WrittenRate | UnsetType = UNSET
+    active: WrittenActive | UnsetType = UNSET
     tests: tuple[RuleTest, ...] = ()
 
 
@@ -100,6 +108,28 @@ class _Loader(yaml.SafeLoader):
                 raise _RefusedError(key.start_mark.line + 1, "key is given twice or is not plain")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _without_sexagesimals(resolvers: dict[Any, list[tuple[str, Any]]]) -> dict[Any, list[tuple[str, Any]]]:
+    """`22:00` is text, as in YAML 1.2, and not 1320."""
+    numbers = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+    return {
+        first: [(tag, _Plain(found) if tag in numbers else found) for tag, found in known]
+        for first, known in resolvers.items()
+    }
+
+
+class _Plain:
+    """What a resolver's expression finds, unless there is a colon in it."""
+
+    def __init__(self, expression: Any) -> None:
+        self._expression = expression
+
+    def match(self, text: str) -> Any:
+        return None if ":" in text else self._expression.match(text)
+
+
+_Loader.yaml_implicit_resolvers = _without_sexagesimals(yaml.SafeLoader.yaml_implicit_resolvers)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -169,6 +199,8 @@ def _to_rule(written: RuleFile) -> Rule:
         on_error=written.on_error,
         override=written.override,
         scope=written.scope,
+        rate=rate_of(written.rate),
+        active=active_of(written.active),
     )
     CompiledRules(bundle_of([rule], "check"))  # before it is copied: a selection named often is large
     return msgspec.convert(msgspec.to_builtins(rule), Rule)  # holds lengths to their bounds

@@ -87,15 +87,16 @@ class Occasion:
     """When an action takes place, and what its agent did before. One for each action, whatever it reaches: an action
     counts once.
 
-    `now_s` is the time on the clock, in seconds since the epoch; `at_us` the time to count by, in microseconds, where
-    the two differ. Without a tally nothing is counted, and no rate is exceeded.
+    `now_s` is the time on the clock, in seconds since the epoch (`None`: not known, and no rule's hours either);
+    `at_us` the time to count by, in microseconds, where the two differ. Without a tally nothing is counted, and no
+    rate is exceeded.
     """
 
     __slots__ = ("_at_us", "_known", "_tally", "now_s")
 
-    def __init__(self, now_s: float, tally: Tally | None = None, *, at_us: int | None = None) -> None:
+    def __init__(self, now_s: float | None, tally: Tally | None = None, *, at_us: int | None = None) -> None:
         self.now_s = now_s
-        self._at_us = round(now_s * 1_000_000) if at_us is None else at_us
+        self._at_us = round((now_s or 0.0) * 1_000_000) if at_us is None else at_us
         self._tally = tally
         self._known: dict[tuple[str, bytes], bool] = {}
 

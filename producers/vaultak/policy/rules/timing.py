@@ -44,12 +44,15 @@ def _active(rule: Rule, inner: Timed) -> Timed:
     within = compile_windows(rule.active)
 
     def awake(fields: Fields, occasion: Occasion | None) -> bool:
-        return within(_known(occasion, "active").now_s) and inner(fields, occasion)
+        now_s = _known(occasion, "active").now_s
+        if now_s is None:
+            raise ConditionError("`active` asks for the time of day, and it is not known")
+        return within(now_s) and inner(fields, occasion)
 
     return awake
 
 
 def _known(occasion: Occasion | None, key: str) -> Occasion:
     if occasion is None:
-        raise ConditionError(f"`{key}` asks for a time, and none is known")
+        raise ConditionError(f"`{key}` asks for the occasion, and it is not known")
     return occasion

@@ -127,18 +127,18 @@ class Day(enum.StrEnum):
     SUN = "sun"
 
 
-Clock = Annotated[str, Meta(pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+Start = Annotated[str, Meta(pattern=f"^{_CLOCK}$")]
+End = Annotated[str, Meta(pattern=f"^({_CLOCK}|24:00)$")]
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
-    """Hours of some days, from `start` up to but not including `end`, by the clocks of `zone`.
-
-    A window that ends before it starts runs over midnight; `days` are those on which it starts, none given: all.
-    """
+    """Hours of some days, `from` up to but not including `to`, by the clocks of `zone`. One that ends before it starts
+    runs over midnight; `days` are those on which it starts, none given: all."""
 
     days: Annotated[tuple[Day, ...], Meta(max_length=7)] = ()
-    start: Clock = "00:00"
-    end: Clock = "24:00"
+    start: Start = "00:00"
+    end: End = "24:00"
     zone: Text = "UTC"
 
 

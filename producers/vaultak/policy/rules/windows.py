@@ -12,8 +12,6 @@ from vaultak.policy.rules.tree import Day, Window
 Active = Callable[[float], bool]
 """Whether a time, in seconds since the epoch, is within. Raises `OverflowError` for years that no calendar has."""
 
-_MINUTES_PER_DAY = 24 * 60
-
 
 def compile_windows(windows: Sequence[Window]) -> Active:
     """Whether any of them holds. Raises `PolicyError` for a zone that is not known here, or a window of no length."""
@@ -25,8 +23,6 @@ def _window(window: Window, where: str) -> Active:
     start, end = _minute(window.start), _minute(window.end)
     if start == end:
         raise PolicyError(f"a window from `{window.start}` to `{window.end}` has no length - at `{where}.to`")
-    if start == _MINUTES_PER_DAY:
-        raise PolicyError(f"a window cannot start at `{window.start}`, only end then - at `{where}.from`")
     zone = _zone(window.zone, where)
     order = list(Day)
     days = frozenset(map(order.index, window.days or order))
