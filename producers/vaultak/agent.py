@@ -52,6 +52,7 @@ log = logging.getLogger("vaultak")
 _RUNNING = AgentState.RUNNING
 _PASSES = (Decision.ALLOW, Decision.ALERT)
 _OVER = (OutcomeStatus.OK, OutcomeStatus.ERROR)
+_CANCELLED = "its task was cancelled while it waited"
 
 
 class Judged(NamedTuple):
@@ -275,8 +276,7 @@ class Agent:
                 if self._waiting.wait(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
                     return
             except WaitCancelledError:
-                why = "its task was cancelled while it waited"
-                self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=why)
+                self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=_CANCELLED)
                 raise asyncio.CancelledError from None
             finally:
                 self._approvals.done(action_id)
@@ -288,6 +288,9 @@ class Agent:
             try:
                 if await self._waiting.wait_async(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
                     return
+            except asyncio.CancelledError:
+                self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=_CANCELLED)
+                raise
             finally:
                 self._approvals.done(action_id)
             self._refuse(session_id, action_id, verdict)

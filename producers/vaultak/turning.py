@@ -11,6 +11,7 @@ comes earlier than that of a task above it on the stack goes on after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
@@ -50,12 +51,12 @@ def turn(loop: Any, answered: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     timer = loop.call_later(timeout_s, _nothing)
     due = len(loop._ready)
-    cancels = task.cancelling() if task is not None else 0
+    cancellation = _Cancellation(task)
     _step_aside(loop, task)
     _depth.value += 1
     try:
         while not answered():
-            if loop._stopping or loop.is_closed() or (task is not None and task.cancelling() > cancels):
+            if loop._stopping or loop.is_closed() or cancellation.arrives():
                 raise WaitCancelledError
             if time.monotonic() >= deadline:
                 return False
@@ -68,6 +69,45 @@ def turn(loop: Any, answered: Callable[[], bool], timeout_s: float) -> bool:
         for _ in range(due - len(loop._ready)):
             loop._ready.append(_cancelled(loop))
         _step_back(loop, task)
+        cancellation.end()
+
+
+class _Cancellation:
+    """A task's cancellation, taken in its stead while it waits.
+
+    A running task that is cancelled learns of it at its next `await`. One that waits here learns of it at once, and
+    must not do so again: `asyncio.timeout` would end with a `CancelledError` out of nowhere after its `TimeoutError`.
+    So the first `task.cancel()` goes here; all that come after it are the task's.
+    """
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+        self._came: tuple[Any, ...] | None = None
+        self._delivered = False
+        self._before = task.cancelling() if task is not None else 0
+        if task is not None:
+            with contextlib.suppress(AttributeError):  # a task of another kind, with slots: it learns of it twice
+                task.cancel = self._take
+
+    def _take(self, *message: Any, **named: Any) -> bool:
+        if self._came is not None:
+            return bool(type(self._task).cancel(self._task, *message, **named))
+        self._came = (*message, *named.values())
+        return True
+
+    def arrives(self) -> bool:
+        """Whether the wait ends by it."""
+        self._delivered = self._came is not None
+        return self._delivered or (self._task is not None and self._task.cancelling() > self._before)
+
+    def end(self) -> None:
+        """The wait is over: a cancellation that did not end it, as the answer came first, is the task's again."""
+        if self._task is None:
+            return
+        with contextlib.suppress(AttributeError):
+            del self._task.cancel
+        if self._came is not None and not self._delivered:
+            self._task.cancel(*self._came)
 
 
 def _nothing() -> None:
