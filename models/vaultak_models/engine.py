@@ -10,6 +10,7 @@ import numpy as np
 from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
 from vaultak_models.encounter import encounter
+from vaultak_models.exits import scorer
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
@@ -56,6 +57,7 @@ class RiskEngine:
     def __init__(self, model: RiskModel, config: RiskConfig = DEFAULT) -> None:
         self._model = model
         self._config = config
+        self._score = scorer(model.forest)
 
     @property
     def version(self) -> str:
@@ -112,7 +114,7 @@ class RiskEngine:
     def _behaviours(self, rows: list[list[float]]) -> list[float]:
         if not rows:
             return []
-        scores = self._model.forest.score(np.array(rows))
+        scores = self._score(np.array(rows))
         figures = figure(np.array([sum(row) for row in rows]), scores)
         behaviours: list[float] = evidence(figures, self._model.knots, self._model.exceedance).tolist()
         return behaviours

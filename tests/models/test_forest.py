@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from vaultak_models.exits import ExitForest, scorer
 from vaultak_models.forest import Forest, compile_forest
+from vaultak_models.model import RiskModel
 
 ensemble = pytest.importorskip("sklearn.ensemble")
 
@@ -25,10 +29,33 @@ def test_scores_equal_scikit_learns(fitted: tuple[object, np.ndarray]) -> None:
 
 def test_a_rows_score_does_not_depend_on_its_company(fitted: tuple[object, np.ndarray]) -> None:
     model, rows = fitted
+    for score in (compile_forest(model).score, ExitForest(compile_forest(model)).score):
+        together = score(rows[:1257])
+        assert [score(rows[i : i + 1])[0] for i in range(257)] == together[:257].tolist()
+        assert np.concatenate([score(rows[:100]), score(rows[100:1257])]).tolist() == together.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    samples=st.sampled_from([2, 3, 64, 65, 128, 256]),
+    trees=st.integers(1, 30),
+    zeros=st.floats(0, 1),
+)
+def test_leaf_by_leaf_is_node_by_node(seed: int, samples: int, trees: int, zeros: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.where(rng.random((600, 7)) < zeros, 0.0, rng.normal(0.0, 3.0, (600, 7)).round(1))
+    model = ensemble.IsolationForest(n_estimators=trees, max_samples=samples, random_state=seed).fit(rows)
     forest = compile_forest(model)
-    together = forest.score(rows[:257])
-    assert [forest.score(rows[i : i + 1])[0] for i in range(257)] == together.tolist()
-    assert np.concatenate([forest.score(rows[:100]), forest.score(rows[100:257])]).tolist() == together.tolist()
+    odd = np.vstack([rows, rows * 1e6, forest.threshold[np.isfinite(forest.threshold)][:6, None].repeat(7, 1)])
+    np.testing.assert_allclose(ExitForest(forest).score(odd), forest.score(odd), rtol=0, atol=1e-12)
+
+
+def test_a_forest_too_large_for_tables_is_scored_node_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaultak_models.exits.MAX_TABLE_BYTES", 1_000)
+    forest = RiskModel.load().forest
+    rows = np.ones((3, 15))
+    assert scorer(forest)(rows).tolist() == forest.score(rows).tolist()
 
 
 @pytest.mark.parametrize(
