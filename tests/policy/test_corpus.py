@@ -1,18 +1,19 @@
 """The semantics of rules as data: `corpus/*.yaml` says which decision, rules and errors each event comes to.
 
 A case has `rules` by name (title and id follow from it, a block is asked for where nothing is said) and `events`, each
-with what it comes to.
+with what it comes to, and `at` what time. The events of a case are one agent's, in this order: rates count them.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from vaultak.policy.rules import CompiledRules
+from vaultak.policy.rules import CompiledRules, Occasion, Tally
 from vaultak_streams.policy import parse_rules
 from vaultak_streams.policy.source import bundle_of
 
@@ -21,10 +22,10 @@ CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.yaml"))
 
 def cases() -> list[Any]:
     return [
-        pytest.param(case["rules"], expected, id=f"{path.stem}: {case['name']} {position}")
+        pytest.param(case["rules"], case["events"][: position + 1], id=f"{path.stem}: {case['name']} {position}")
         for path in CORPUS
         for case in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-        for position, expected in enumerate(case["events"])
+        for position in range(len(case["events"]))
     ]
 
 
@@ -38,9 +39,15 @@ def compiled(rules: dict[str, dict[str, Any]]) -> CompiledRules:
     return CompiledRules(bundle_of([source.rule for source in sources], "case"))
 
 
-@pytest.mark.parametrize(("rules", "expected"), cases())
-def test_the_semantics_are_as_written(rules: dict[str, dict[str, Any]], expected: dict[str, Any]) -> None:
-    verdict = compiled(rules).evaluate(expected["event"])
+def occasion(expected: dict[str, Any], tally: Tally) -> Occasion:
+    return Occasion(dt.datetime.fromisoformat(expected["at"]).timestamp() if "at" in expected else None, tally)
+
+
+@pytest.mark.parametrize(("rules", "events"), cases())
+def test_the_semantics_are_as_written(rules: dict[str, dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    policy, tally = compiled(rules), Tally()
+    for expected in events:
+        verdict = policy.evaluate(expected["event"], occasion(expected, tally))
     assert verdict.decision == expected.get("decision", "allow")
     assert list(verdict.rules) == expected.get("rules", [])
     assert list(verdict.shadow) == expected.get("shadow", [])

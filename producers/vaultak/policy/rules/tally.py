@@ -114,7 +114,8 @@ class Occasion:
 
 
 def compile_key(rate: Rate) -> Callable[[Fields], bytes]:
-    """Which group an action belongs to: a digest of the fields that are counted by. What is absent is a value too.
+    """Which group an action belongs to: a digest of the fields that are counted by. What is absent is a value too,
+    and text counts without regard to case, as conditions compare it.
 
     The function raises `ConditionError` for a value that has no JSON.
     """
@@ -125,16 +126,16 @@ def compile_key(rate: Rate) -> Callable[[Fields], bytes]:
     def key(fields: Fields) -> bytes:
         digest = hashlib.blake2b(digest_size=_KEY_BYTES)
         for name, read in parts:
-            for part in (name.encode(), _exactly(name, read(fields))):
+            for part in (name.encode(), _canonical(name, read(fields))):
                 digest.update(len(part).to_bytes(_TIME_BYTES, "big") + part)
         return digest.digest()
 
     return key
 
 
-def _exactly(name: str, value: Any) -> bytes:
+def _canonical(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return b"s" + value.encode("utf-8", "surrogatepass")
+        return b"s" + value.lower().encode("utf-8", "surrogatepass")
     try:
         return b"j" + msgspec.json.encode(value, order="deterministic")
     except (TypeError, ValueError, RecursionError):
