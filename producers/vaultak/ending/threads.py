@@ -46,6 +46,7 @@ def interrupt(ident: int, governor: Governor, error: type[BaseException], *, stu
 def forgive() -> None:
     """Take back what was raised in this thread and has not arrived. To be called within `boundary`."""
     _clearing()(threading.get_ident(), None)
+    settle()
 
 
 class _NothingError(BaseException):
@@ -53,7 +54,7 @@ class _NothingError(BaseException):
 
 
 def settle() -> None:
-    """Let the interpreter know that nothing waits to be raised any more. To be called when nothing does.
+    """Let the interpreter know that nothing waits to be raised any more. Where something does, it is told later.
 
     It notes for all threads at once that an exception waits in one of them, until one arrives; what is taken back, or
     whose thread ends, never does. Every thread would look for it at each turn, and with a trace function set
