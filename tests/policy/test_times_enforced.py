@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,10 @@ from streams.test_pipeline_step import pipeline as pipeline_of
 from vaultak import ActionBlockedError, ActionType, Decision, PolicySettings, Vaultak
 from vaultak.guard import Guard
 from vaultak.policy import CompiledPolicy
-from vaultak.policy.rules import Bundle, CompiledRules
+from vaultak.policy.rules import Bundle, CompiledRules, Tally
 from vaultak.testing import RecordingPublisher
 from vaultak.wire import AgentState, CommandType, Outcome, OutcomeStatus
+from vaultak_streams.pipeline.ledger import Ledger
 from vaultak_streams.policy import bundle_from
 
 READ = ActionType.FILE_READ
@@ -144,3 +146,9 @@ def test_the_stream_says_how_many_groups_made_room() -> None:
     steps = [event(0, resource=f"/srv/{n}", action_id=f"a{n}") for n in range(300)]
     result = run([record(n, step) for n, step in enumerate(steps)], rules=bundle(RATED), max_risk_score=1.0)
     assert result.counters["rates.forgotten"] == 300 - 256
+
+
+def test_state_of_an_older_worker_is_read() -> None:
+    older = msgspec.msgpack.decode(msgspec.msgpack.encode(Ledger(applied_offset=7, epoch=3)))[:-1]
+    read = msgspec.msgpack.decode(msgspec.msgpack.encode(older), type=Ledger)
+    assert (read.applied_offset, read.epoch, read.tally) == (7, 3, Tally())
