@@ -12,7 +12,7 @@ from vaultak.wire.ids import uuid7
 from vaultak.wire.timestamps import format_ts
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
-from vaultak_streams.sink.rows import routes
+from vaultak_streams.sink.rows import Row, routes
 from vaultak_streams.store.client import connect
 
 TOPICS = Topics()
@@ -34,6 +34,12 @@ class Recorder:
         if agent_id not in self._emitters:
             self._emitters[agent_id] = Emitter(agent_id, TOPICS.actions, self, Redactor())
         return self._emitters[agent_id]
+
+    def rename(self, agent_id: str, instance: str) -> None:
+        """Go by the name of another instance."""
+        emitter = self.emitter(agent_id)
+        emitter.instance = instance
+        emitter._instance = b',"instance":' + encode(instance)
 
     def act(
         self,
@@ -77,3 +83,10 @@ def store_records(dsn: str, records: list[Record], now: dt.datetime | None = Non
     with connect(dsn) as store:
         for table, rows in batch.tables().items():
             store.insert(table, *columns_of(rows))
+
+
+def stored_rows(records: list[Record], table: str) -> list[Row]:
+    """The rows that the sink makes of these records."""
+    batch = Batch(routes(TOPICS), dt.datetime.now(dt.UTC))
+    batch.add(records)
+    return batch.tables().get(table, [])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from vaultak.control.signatures import TrustStore
 from vaultak_streams.audit import retold
 from vaultak_streams.audit.actions import Bounds, compare
+from vaultak_streams.audit.anchored import Anchored, ChainName, disagreements, load_anchors, vanished
 from vaultak_streams.audit.chains import AgentRange, Chain, agent_ranges, walk
 from vaultak_streams.audit.confirm import confirmed
 from vaultak_streams.audit.findings import Finding, Report, What
@@ -20,8 +23,18 @@ LISTED = 10_000
 """Findings that are listed, of one chain and of all; the others are counted."""
 
 
-def verify(store: Store, *, agent_id: str = "", since: dt.datetime | None = None, chains_only: bool = False) -> Report:
-    """Everything stored since then, of this agent or of all. `chains_only`: the messages, not the rows made of them.
+def verify(
+    store: Store,
+    *,
+    agent_id: str = "",
+    since: dt.datetime | None = None,
+    chains_only: bool = False,
+    data_dir: Path | None = None,
+) -> Report:
+    """Everything stored since then, of this agent or of all.
+
+    `chains_only`: the messages, not the rows made of them. `data_dir`: where the sink's anchors and the trusted keys
+    are; without it a chain whose end was cut off looks complete.
 
     Reads only; the viewer's rights suffice. Memory is bounded by `chains.GROUP_ROWS`, whatever the size of the store.
     """
@@ -31,13 +44,22 @@ def verify(store: Store, *, agent_id: str = "", since: dt.datetime | None = None
     since = since or LONG_AGO
     bounds = Bounds(since, kept_since(store, now), now)
     _count(store, report, agent_id, since)
+    anchored = _anchored(data_dir, bounds, agent_id)
+    report.anchored_chains = len(anchored.chains)
+    note(report, anchored.flaws)
+    seen: set[ChainName] = set()
     for agents in agent_ranges(store, agent_id, since):
+        stored: dict[ChainName, Chain] = {}
         for chain in walk(store, agents, since):
             report.chains += 1
             report.events += chain.events
+            stored[chain.agent_id, chain.instance] = chain
             note(report, _chain_findings(store, chain, bounds))
+        note(report, disagreements(store, agents, stored, anchored), LISTED)
+        seen |= stored.keys() & anchored.chains.keys()
         if not chains_only:
             _compare_rows(store, report, agents, bounds)
+    note(report, vanished(seen, anchored), LISTED)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -49,6 +71,13 @@ def note(report: Report, findings: Iterable[Finding], limit: int = LISTED_PER_CH
             report.findings.append(finding)
         else:
             report.left_off += 1
+
+
+def _anchored(data_dir: Path | None, bounds: Bounds, agent_id: str) -> Anchored:
+    if data_dir is None:
+        return Anchored()
+    trusted = TrustStore(data_dir / "keys").keys
+    return load_anchors(data_dir, trusted, after=max(bounds.since, bounds.kept), agent_id=agent_id)
 
 
 def _compare_rows(store: Store, report: Report, agents: AgentRange, bounds: Bounds) -> None:

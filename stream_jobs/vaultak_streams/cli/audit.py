@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -9,7 +10,7 @@ import typer
 
 from vaultak_streams.audit.findings import Report
 from vaultak_streams.audit.verify import verify as verify_trail
-from vaultak_streams.cli.connections import open_store
+from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import print_json, print_table, say
 from vaultak_streams.store import queries as queries
 
@@ -63,11 +64,21 @@ def verify(
     since: Annotated[
         str | None, typer.Option(help="what was stored from then on: `2h`, `7d` or an RFC 3339 time")
     ] = None,
+    chains_only: Annotated[bool, typer.Option(help="the messages alone, not the rows made of them")] = False,
+    anchors: Annotated[
+        Path | None, typer.Option(help="a copy of the sink's data directory, with its anchors and trusted keys")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Whether the trail is complete and untouched. Exit code 0: clean; 1: something was found."""
     with open_store() as store:
-        report = verify_trail(store, agent_id=agent or "", since=queries.moment("--since", since))
+        report = verify_trail(
+            store,
+            agent_id=agent or "",
+            since=queries.moment("--since", since),
+            chains_only=chains_only,
+            data_dir=anchors or current_settings().data_dir,
+        )
     if as_json:
         print_json(_report_members(report))
     else:

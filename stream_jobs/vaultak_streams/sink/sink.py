@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from vaultak.config import Settings
 from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak_streams.audit.anchoring import Anchors
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
 from vaultak_streams.sink.rows import Row, routes
@@ -46,6 +47,8 @@ class SinkStats(msgspec.Struct):
     undecodable: int = 0
     unstorable: int = 0
     store_retries: int = 0
+    anchors: int = 0
+    anchor_errors: int = 0
     lag: int = 0
     store_up: bool = True
 
@@ -67,6 +70,7 @@ class Sink:
         self._status_at = 0.0
         self._stopping = asyncio.Event()
         self._store: Store | None = None
+        self._anchors = Anchors(settings.data_dir)
         self.stats = SinkStats()
 
     def stop(self) -> None:
@@ -93,6 +97,7 @@ class Sink:
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
                     await asyncio.wait_for(consumer.stop(), 5)
+        await self._anchor(finally_=True)
         self.stats.state = "stopped"
         self._write_status()
 
@@ -119,17 +124,26 @@ class Sink:
                 self.stats.lag = await _lag(consumer)
                 self._write_status()
             if not fetched:
+                await self._anchor()
                 continue
             batch = Batch(self._routes, dt.datetime.now(dt.UTC))
             for partition, records in fetched.items():
                 batch.add(_records(partition, records))
             if not await self._store_all(batch):
                 return
+            self._anchors.note(batch.tables().get("events_log", []))
+            await self._anchor()
             try:
                 await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
             except CommitFailedError:
                 log.info("a rebalance came first: these records come again, and change nothing")
             self._count(batch)
+
+    async def _anchor(self, *, finally_: bool = False) -> None:
+        """Say outside the store how far the agents' chains have come, when that is due or the last chance."""
+        if finally_ or self._anchors.due:
+            await asyncio.to_thread(self._anchors.write)
+            self.stats.anchors, self.stats.anchor_errors = self._anchors.written, self._anchors.errors
 
     def _count(self, batch: Batch) -> None:
         self.stats.records += batch.records

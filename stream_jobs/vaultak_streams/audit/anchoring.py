@@ -1,0 +1,66 @@
+"""The sink's side of anchors: never a reason to stop storing, every failure counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from vaultak.errors import VaultakError
+from vaultak_devstack.keys import load_or_create_key
+from vaultak_streams.audit.anchor_file import EVERY_S, AnchorFile
+from vaultak_streams.audit.anchors import heads_of
+
+log = structlog.get_logger("vaultak.anchors")
+
+
+class Anchors:
+    """Collects the heads of what is stored and anchors them. A file that cannot be written is tried again each time."""
+
+    def __init__(self, data_dir: Path, *, every_s: float = EVERY_S) -> None:
+        self._data_dir = data_dir
+        self._every_s = every_s
+        self._file: AnchorFile | None = None
+        self.written = 0
+        self.errors = 0
+        self._open()
+
+    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """These rows of `events_log` are stored."""
+        if self._file is None:
+            self._open()
+        if self._file is not None:
+            self._file.note(heads_of(rows))
+
+    @property
+    def due(self) -> bool:
+        return self._file is not None and self._file.due
+
+    def write(self) -> None:
+        """Anchor what was noted. Blocks for as long as the disk takes."""
+        if self._file is None:
+            return
+        try:
+            self.written += self._file.write() is not None
+        except OSError as e:
+            self._failed(e)
+
+    def close(self) -> None:
+        """Anchor what is left, and leave the file to others."""
+        self.write()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> None:
+        try:
+            self._file = AnchorFile(self._data_dir, load_or_create_key(self._data_dir), every_s=self._every_s)
+        except (OSError, VaultakError) as e:
+            self._failed(e)
+
+    def _failed(self, error: Exception) -> None:
+        self.errors += 1
+        if self.errors.bit_count() == 1:  # the first, and ever more seldom
+            log.error("chains are not anchored: a cut tail would not show", error=str(error), times=self.errors)
