@@ -14,8 +14,7 @@ def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Action
     """Look at an action in its session, and let time pass for the profile; it is not learnt yet."""
     action = _clean(action)
     seen = sight(action, ts_us)
-    unmentioned, repeats = profile.tracer.situation(action)
-    origin = profile.tracer.judge(action, seen.destructiveness)
+    unmentioned, repeats, origin = profile.tracer.encounter(action, seen.destructiveness)
     profile.advance(ts_us)
     return action, msgspec.structs.replace(seen, unmentioned=unmentioned, repeats=repeats), origin
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from vaultak.wire import Action
-from vaultak_models.provenance.known import Known, place_of
+from vaultak_models.provenance.known import Known
+from vaultak_models.provenance.mentions import Mention
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import Trace
-from vaultak_models.provenance.tokens import leaves, name_of, token_id
+from vaultak_models.provenance.tokens import token_id
 from vaultak_models.provenance.verbs import asking_for, verb_of
 
 HARMLESS, EFFECTFUL = 0.15, 0.4
@@ -27,6 +29,7 @@ class Argument(msgspec.Struct, frozen=True):
 
     member: str
     value: str
+    place: int
     asked: float
     """The share of its tokens that a request said."""
     heard: float
@@ -53,18 +56,24 @@ class Origin(msgspec.Struct, frozen=True):
     foreign: Argument | None
     """The argument that weighs most among those that only an output said."""
     arguments: list[Argument]
-    """All that name something."""
+    """All that name something; none when there is nothing to ask."""
 
 
-def trace_origin(action: Action, destructiveness: float, trace: Trace, requests: Requests, known: Known) -> Origin:
+NOTHING_TO_ASK = Origin(0.0, 1.0, 0.0, None, [])
+"""Of an action that only looks, and of any in a session without a request."""
+
+
+def trace_origin(
+    resource: str, mentioned: Sequence[Mention], destructiveness: float, trace: Trace, requests: Requests, known: Known
+) -> Origin:
     """Judge one action, before it is added to the trace."""
-    effect = min(1.0, max(0.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS)))
-    if effect == 0.0 or not trace.request:
-        return Origin(0.0, 1.0, 0.0, None, _arguments(action, trace, known))
+    effect = min(1.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS))
+    if effect <= 0.0 or not trace.request:
+        return NOTHING_TO_ASK
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
-    found = _reason(action.resource, trace, requests)
+    found = _reason(resource, trace, requests)
     reason = 1.0 - familiar * (1.0 - found)
-    arguments = _arguments(action, trace, known)
+    arguments = arguments_of(resource, mentioned, trace, known)
     foreign = next((a for a in arguments if a.foreign and a.told), None)
     foreign = foreign or next((a for a in arguments if a.foreign), None)
     granted = 0.0 if foreign is not None and foreign.told else familiar * found
@@ -97,29 +106,25 @@ def _reason(resource: str, trace: Trace, requests: Requests) -> float:
     return (evidence * usual + LEXICAL * words) / (evidence + LEXICAL)
 
 
-def _arguments(action: Action, trace: Trace, known: Known) -> list[Argument]:
-    verb = verb_of(action.resource)
+def arguments_of(resource: str, mentioned: Sequence[Mention], trace: Trace, known: Known) -> list[Argument]:
+    """The values that name something, against what was said in the session."""
+    verb = verb_of(resource)
     saying_verb = trace.said.get(verb, 0) if verb is not None else 0
-    found = []
-    for member, value in leaves(action.payload):
-        names, _ = name_of(value)
-        if names:
-            found.append(_argument(member, value, names, trace, saying_verb, known))
-    return found
+    return [_argument(mention, trace, saying_verb, known) for mention in mentioned if mention.names]
 
 
-def _argument(
-    member: str, value: str, names: tuple[int, ...], trace: Trace, saying_verb: int, known: Known
-) -> Argument:
+def _argument(mention: Mention, trace: Trace, saying_verb: int, known: Known) -> Argument:
+    names = mention.names
     masks = [trace.said.get(token, 0) for token in names]
     whole = masks[0]
     for mask in masks:
         whole &= mask
     return Argument(
-        member=member,
-        value=value,
+        member=mention.member,
+        value=mention.value,
+        place=mention.place,
         asked=sum(token in trace.request for token in names) / len(names),
         heard=1.0 if whole else sum(map(bool, masks)) / (len(masks) + 1),
         told=bool(whole & saying_verb),
-        known=known.has(place_of(member, value)),
+        known=known.has(mention.place),
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from vaultak_models.provenance.mentions import Mention
 from vaultak_models.provenance.tokens import tokens
 
 MAX_SESSIONS = 4
@@ -44,15 +47,14 @@ class Trace(msgspec.Struct, array_like=True):
                 del self.said[next(iter(self.said))]
             self.said[token] = bit
 
-    def named(self, token: int) -> bool:
-        """Whether anyone said this before: a request, an output, or an earlier action."""
-        return token in self.request or token in self.said or token in self.used
-
-    def use(self, kind: int, arguments: list[int]) -> None:
+    def use(self, kind: int, mentioned: Sequence[Mention]) -> None:
+        """An action of this kind came, and mentioned these."""
         if kind in self.kinds or len(self.kinds) < MAX_KINDS:
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        for token in arguments:
-            self.used.pop(token, None)
-            self.used[token] = 1
-        while len(self.used) > MAX_USED:
-            del self.used[next(iter(self.used))]
+        used = self.used
+        for mention in mentioned:
+            for token in mention.tokens:
+                used.pop(token, None)
+                used[token] = 1
+        while len(used) > MAX_USED:
+            del used[next(iter(used))]

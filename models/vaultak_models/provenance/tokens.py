@@ -58,7 +58,6 @@ def is_address(token: str) -> bool:
     return len(token) >= 4 and (any(c in token for c in "@/.:") or sum(c.isdigit() for c in token) >= 4)
 
 
-@functools.lru_cache(maxsize=16_384)
 def name_of(value: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of a value: the tokens of what it names as a whole (none for prose), and those of addresses in it."""
     text = value[:MAX_TEXT].lower()
@@ -84,11 +83,12 @@ def leaves(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, value
         elif isinstance(value, int | float) and not isinstance(value, bool):
             given += 1
-            yield name, _number(value)
+            yield name, number_text(value)
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """A number as text; empty for an integer of more digits than Python will print."""
     try:
         return str(value)[:SHORT]
-    except ValueError:  # an integer of more digits than Python will print
+    except ValueError:
         return ""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from vaultak.wire import Action, Context, Outcome
-from vaultak_models.provenance.known import Known, place_of
-from vaultak_models.provenance.origin import Origin, trace_origin
+from vaultak_models.provenance.known import Known
+from vaultak_models.provenance.mentions import Mention, mentions
+from vaultak_models.provenance.origin import Origin, arguments_of, trace_origin
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
-from vaultak_models.provenance.tokens import leaves, name_of, token_id
+from vaultak_models.provenance.tokens import token_id
 
 SUSPECT = 0.6
 """A session with an action of this provenance says nothing of what its request gives reason for, lest an attack that
@@ -27,6 +30,16 @@ class Session(msgspec.Struct, array_like=True):
     suspect: bool = False
 
 
+class Encounter(NamedTuple):
+    """What a session says of an action."""
+
+    unmentioned: tuple[str, ...]
+    """Members of the payload that name what nobody named before."""
+    repeats: int
+    """How often this kind of action came before."""
+    origin: Origin
+
+
 class Tracer(msgspec.Struct, array_like=True):
     """At most `MAX_SESSIONS` sessions are open; the one that was silent longest is closed, and learnt from."""
 
@@ -34,29 +47,36 @@ class Tracer(msgspec.Struct, array_like=True):
     requests: Requests = msgspec.field(default_factory=Requests)
     known: Known = msgspec.field(default_factory=Known)
 
-    def judge(self, action: Action, destructiveness: float) -> Origin:
-        """Where an action came from; it is part of the session from then on."""
+    def encounter(self, action: Action, destructiveness: float) -> Encounter:
+        """Look at an action in its session; it is part of the session from then on."""
         session = self._session(action.session_id)
+        trace = session.trace
+        mentioned = mentions(action.payload)
         kind = token_id(action.resource)
-        origin = trace_origin(action, destructiveness, session.trace, self.requests, self.known)
-        learning = self.requests.sessions < LEARNING_SESSIONS
-        session.suspect = session.suspect or (origin.provenance >= SUSPECT and not learning)
-        if origin.provenance < DOUBTFUL or learning:
-            places = (place_of(a.member, a.value) for a in origin.arguments if learning or not (a.foreign or a.told))
-            session.places.extend(places)
+        repeats = trace.kinds.get(kind, 0)
+        unmentioned = _unmentioned(mentioned, trace)
+        origin = trace_origin(action.resource, mentioned, destructiveness, trace, self.requests, self.known)
+        if origin.provenance >= SUSPECT and not session.suspect:
+            session.suspect = not self._learning
+        if len(session.places) < MAX_PLACES:
+            session.places += self._places(action.resource, mentioned, origin, trace)
             del session.places[MAX_PLACES:]
-        session.trace.use(kind, named_by(action))
-        return origin
+        trace.use(kind, mentioned)
+        return Encounter(unmentioned, repeats, origin)
 
-    def situation(self, action: Action) -> tuple[tuple[str, ...], int]:
-        """Members of the payload that name what nobody named before, and how often this kind of action came."""
-        trace = self._session(action.session_id).trace
-        fresh: dict[str, None] = {}
-        for member, value in leaves(action.payload):
-            names, _ = name_of(value)
-            if names and not any(trace.named(token) for token in names):
-                fresh[member[:24].encode(errors="replace").decode()] = None
-        return tuple(fresh)[:8], trace.kinds.get(token_id(action.resource), 0)
+    @property
+    def _learning(self) -> bool:
+        return self.requests.sessions < LEARNING_SESSIONS
+
+    def _places(self, resource: str, mentioned: list[Mention], origin: Origin, trace: Trace) -> list[int]:
+        """Where the action has values that the session may teach."""
+        learning = self._learning
+        if origin.provenance >= DOUBTFUL and not learning:
+            return []
+        if learning or not trace.said:
+            return [mention.place for mention in mentioned if mention.names]
+        arguments = origin.arguments or arguments_of(resource, mentioned, trace, self.known)
+        return [a.place for a in arguments if not (a.foreign or a.told)]
 
     def hear(self, outcome: Outcome) -> None:
         self._session(outcome.session_id).trace.hear(outcome.content or outcome.error)
@@ -65,7 +85,8 @@ class Tracer(msgspec.Struct, array_like=True):
         self._session(context.session_id).trace.ask(context.content)
 
     def _session(self, session_id: str) -> Session:
-        session_id = session_id.encode(errors="replace").decode()
+        if not session_id.isascii():
+            session_id = session_id.encode(errors="replace").decode()
         session = self.sessions.pop(session_id, None)
         if session is None:
             session = Session()
@@ -80,10 +101,15 @@ class Tracer(msgspec.Struct, array_like=True):
         self.known.learn(session.places)
 
 
-def named_by(action: Action) -> list[int]:
-    """The tokens of what an action's arguments name."""
-    found: list[int] = []
-    for _, value in leaves(action.payload):
-        names, addresses = name_of(value)
-        found += names or addresses
-    return found
+def _unmentioned(mentioned: list[Mention], trace: Trace) -> tuple[str, ...]:
+    """Members that name what nobody named before."""
+    request, said, used = trace.request, trace.said, trace.used
+    fresh = []
+    for mention in mentioned:
+        for token in mention.names:
+            if token in used or token in said or token in request:
+                break
+        else:
+            if mention.names:
+                fresh.append(mention.short_member)
+    return tuple(dict.fromkeys(fresh))[:8] if fresh else ()
