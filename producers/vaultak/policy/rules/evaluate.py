@@ -75,12 +75,9 @@ class CompiledRules:
         compiled = tuple(map(_compile_rule, bundle.rules))
         self._conditions = tuple(condition for condition, _ in compiled)
         self._timings = tuple(timed for _, timed in compiled)
-        self._index = RuleIndex([rule.condition for rule in bundle.rules])
-
-    @property
-    def is_pure(self) -> bool:
+        self.is_pure = all(timed is None for timed in self._timings)
         """Whether a verdict depends on nothing but the fields: no rule has a `rate` or `active`."""
-        return all(timed is None for timed in self._timings)
+        self._index = RuleIndex([rule.condition for rule in bundle.rules])
 
     def evaluate(self, fields: Fields, occasion: Occasion | None = None) -> RuleVerdict:
         """Judge one action by its fields (`action_type`, `resource`, `payload`, `risk` ...). Never raises.
