@@ -57,7 +57,7 @@ def compare(store: Store, agents: AgentRange, bounds: Bounds) -> tuple[int, list
         "written": bounds.now - dt.timedelta(seconds=WRITTEN_S),
         "listed": LISTED,
     }
-    total, suspects, count = store.query(_COMPARE, parameters, _SETTINGS).rows[0]
+    total, suspects, count = store.query(_COMPARE, parameters).rows[0]
     return int(total), list(map(_suspect, suspects)), int(count) - len(suspects)
 
 
@@ -73,8 +73,6 @@ def names(suspects: list[Suspect]) -> Iterator[tuple[str, list[Suspect]]]:
         by_agent.setdefault(suspect.agent_id, []).append(suspect)
     yield from by_agent.items()
 
-
-_SETTINGS = {"max_execution_time": 300, "join_use_nulls": 0, "max_bytes_before_external_group_by": 400 << 20}
 
 # `simpleJSON...` finds the first member of a name: where a label or a payload has one of the same name before it, the
 # row is suspected and then cleared.
@@ -165,4 +163,5 @@ FROM
     FULL OUTER JOIN told AS t ON k.agent_id = t.agent_id AND k.action_id = t.action_id
     LEFT JOIN living AS l ON k.agent_id = l.agent_id AND k.instance = l.instance
 )
+SETTINGS max_execution_time = 300, join_use_nulls = 0, max_bytes_before_external_group_by = 400000000
 """  # noqa: S608 - put together from the numbers above

@@ -14,6 +14,9 @@ import msgspec
 
 from vaultak_streams.store.client import Store
 
+LONG_AGO = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
+"""A time that bounds nothing; `DateTime64(6)` holds it."""
+
 GROUP_ROWS = 1_000_000
 """Events walked by one query: what its sort holds in memory, about 80 bytes each."""
 
@@ -74,12 +77,12 @@ def agent_ranges(store: Store, agent_id: str, since: dt.datetime, group_rows: in
 def walk(store: Store, agents: AgentRange, since: dt.datetime) -> Iterator[Chain]:
     """The chains of these agents."""
     group = {"first": agents.first, "last": agents.last, "since": since, "instance": "", "listed": LISTED}
-    for row in store.query(_WALK, group, _SETTINGS).rows:
+    for row in store.query(_WALK, group).rows:
         chain = _chain(row)
         if chain.flagged_count > LISTED:
             one = {"first": chain.agent_id, "last": chain.agent_id, "instance": chain.instance}
             again = {**one, "since": since, "listed": CONFIRMED}
-            chain = next(map(_chain, store.query(_WALK, again, _SETTINGS).rows), chain)
+            chain = next(map(_chain, store.query(_WALK, again).rows), chain)
         yield chain
 
 
@@ -98,12 +101,6 @@ def _chain(row: tuple[Any, ...]) -> Chain:
     )
 
 
-_SETTINGS = {
-    "max_execution_time": 300,
-    "max_bytes_before_external_sort": 400 << 20,
-    "query_plan_execute_functions_after_sorting": 0,  # or the sort would hold the messages
-}
-
 _SIZES = """
 SELECT agent_id, count() AS events
 FROM events_log
@@ -111,7 +108,7 @@ WHERE ({agent:String} = '' OR agent_id = {agent:String}) AND ingested_at >= {sin
 GROUP BY agent_id ORDER BY agent_id
 """
 
-# A message delivered twice is the same row twice until the server merges them: the same number and the same hash.
+# The last setting: or the sort would hold the messages. A message delivered twice is the same row twice until the server merges them: the same number and the same hash.
 _WALK = f"""
 SELECT
     agent_id,
@@ -161,4 +158,6 @@ FROM
 )
 GROUP BY agent_id, instance
 ORDER BY agent_id, instance
+SETTINGS max_execution_time = 300, max_bytes_before_external_sort = 400000000,
+    query_plan_execute_functions_after_sorting = 0
 """  # noqa: S608 - put together from the numbers above

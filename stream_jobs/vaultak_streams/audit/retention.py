@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+from vaultak_streams.audit.chains import LONG_AGO
 from vaultak_streams.store.client import Store
-from vaultak_streams.store.queries import LONG_AGO
 
 BOUNDARY_DAYS = 2
 """The TTL of events counts from the moment they were stored, that of the actions' rows from the day: between the two

@@ -11,12 +11,11 @@ from vaultak.control.signatures import TrustStore
 from vaultak_streams.audit import retold
 from vaultak_streams.audit.actions import Bounds, compare
 from vaultak_streams.audit.anchored import Anchored, ChainName, disagreements, load_anchors, vanished
-from vaultak_streams.audit.chains import AgentRange, Chain, agent_ranges, walk
+from vaultak_streams.audit.chains import LONG_AGO, AgentRange, Chain, agent_ranges, walk
 from vaultak_streams.audit.confirm import confirmed
 from vaultak_streams.audit.findings import Finding, Report, What
 from vaultak_streams.audit.retention import kept_since
 from vaultak_streams.store.client import Store
-from vaultak_streams.store.queries import LONG_AGO
 
 LISTED_PER_CHAIN = 100
 LISTED = 10_000
