@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime as dt
 import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from streams.test_pipeline_step import NOW_US, event, record, run, shard
 from streams.test_pipeline_step import pipeline as pipeline_of
 from vaultak import ActionBlockedError, ActionType, Decision, PolicySettings, Vaultak
+from vaultak.floor import reason_unavailable
 from vaultak.guard import Guard
 from vaultak.policy import CompiledPolicy
 from vaultak.policy.rules import Bundle, CompiledRules, Tally
@@ -88,6 +92,34 @@ def test_the_eleventh_read_of_a_file_is_blocked_and_others_go_on(tmp_path: Path)
         assert (tmp_path / "b").read_text() == "b"
     statuses = [event.status for event in published.events() if isinstance(event, Outcome)]
     assert statuses.count(OutcomeStatus.DENIED) == 1
+
+
+@pytest.mark.skipif(bool(reason_unavailable()), reason="no floor here")
+def test_below_python_too_each_read_counts_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    rules = bundle(
+        "rate: {count: 3, window: 1h, by: [resource]}", f"action_type: file_read, resource|startswith: {tmp_path}"
+    )
+    libc = ctypes.CDLL(None)
+    native: list[bool] = []
+
+    def work() -> list[str]:
+        vt = Vaultak(publisher=RecordingPublisher(), rollback_limit=0, rules=rules, max_risk_score=1.0)
+        with vt, vt.monitor("reader", floor="require"):
+            read = [(tmp_path / "a").read_text() for _ in range(3)]
+            with pytest.raises(ActionBlockedError):
+                (tmp_path / "a").read_text()
+            for _ in range(4):
+                fd = libc.open(str(tmp_path / "b").encode(), os.O_RDONLY)
+                native.append(fd >= 0)
+                if fd >= 0:
+                    libc.close(fd)
+            return read
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result(30) == ["a"] * 3
+    assert native == [True] * 3 + [False]
 
 
 def test_a_preview_of_an_action_counts_nothing(tmp_path: Path) -> None:
