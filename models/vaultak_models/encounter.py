@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import msgspec
+import math
 
+from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.origin import Origin
-from vaultak_models.sighting import Sighting, sight
+from vaultak_models.sighting import Sighting, fields_of, size_of
+from vaultak_models.target import static_of, target_of
 
 
-def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Action, Sighting, Origin]:
+def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighting, StaticRisk, Origin]:
     """Look at an action in its session, and let time pass for the profile; it is not learnt yet."""
-    action = _clean(action)
-    seen = sight(action, ts_us)
-    unmentioned, repeats, origin = profile.tracer.encounter(action, seen.destructiveness)
+    target = target_of(action.action_type, action.resource)
+    static = static_of(action, target)
+    unmentioned, repeats, origin = profile.tracer.encounter(action, target, static.destructiveness)
     profile.advance(ts_us)
-    return action, msgspec.structs.replace(seen, unmentioned=unmentioned, repeats=repeats), origin
-
-
-def _clean(action: Action) -> Action:
-    """Half characters, which JSON can spell and UTF-8 cannot, replaced: the profile is saved as UTF-8."""
-    if all(text.isascii() for text in (action.resource, action.session_id)) and all(map(str.isascii, action.payload)):
-        return action
-    return msgspec.structs.replace(
-        action,
-        resource=_replaced(action.resource),
-        session_id=_replaced(action.session_id),
-        payload={_replaced(str(name)): value for name, value in action.payload.items()},
+    payload = action.payload
+    seen = Sighting(
+        target.kind,
+        target.resource,
+        target.resource_id,
+        target.group,
+        math.log1p(size_of(action)),
+        fields_of(payload) if payload else (),
+        (ts_us // 3_600_000_000) % 24,
+        ts_us,
+        static.destructiveness,
+        static.sensitivity,
+        unmentioned,
+        repeats,
     )
-
-
-def _replaced(text: str) -> str:
-    return text.encode(errors="replace").decode()
+    return seen, static, origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,12 +17,11 @@ from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
-from vaultak_models.risk import DEFAULT, RiskConfig, evidence, figure, fuse
-from vaultak_models.sighting import static_of
+from vaultak_models.risk import DEFAULT, RiskConfig, Stakes, evidence, figure, fuse, fuse_unready, reach
+from vaultak_models.sighting import Sighting
 
-_OF_FACTOR = {
-    name: tuple(i for i, feature in enumerate(FEATURES) if feature.factor == name) for name in ("payload", "rate")
-}
+_MEASURES = [feature.measure for feature in FEATURES]
+_PAYLOAD, _RATE = ([i for i, f in enumerate(FEATURES) if f.factor == name] for name in ("payload", "rate"))
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -36,15 +36,19 @@ class Assessment(msgspec.Struct, frozen=True):
     """How often the agent used this resource before, as far as its baseline remembers; `None` until that is ready."""
 
 
-class _Measured(msgspec.Struct, frozen=True):
-    """What is kept of an action until the forest has scored the whole batch."""
+class _Measured(NamedTuple):
+    """What is kept of an action until the whole batch is scored."""
 
+    place: int
+    """In the batch."""
     static: StaticRisk
     baseline_events: int
     origin: Origin
-    measures: list[float] | None
+    measures: list[float]
+    total: float
+    """Of the measures."""
     reasons: tuple[Contribution, ...]
-    resource_count: int | None = None
+    resource_count: int
 
 
 class RiskEngine:
@@ -58,6 +62,8 @@ class RiskEngine:
         self._model = model
         self._config = config
         self._score = scorer(model.forest)
+        self._odd = reach(config.odd_evidence, model.tail_knots, model.tail_exceedance)
+        self._very_odd = reach(config.very_odd_evidence, model.tail_knots, model.tail_exceedance)
 
     @property
     def version(self) -> str:
@@ -70,78 +76,71 @@ class RiskEngine:
 
         Creates the profiles that are missing.
         """
-        measured = [self._measure(event, ts_us, profiles) for event, ts_us in events]
-        behaviours = iter(self._behaviours([m.measures for m in measured if m is not None and m.measures is not None]))
-        return [
-            None if m is None else self._conclude(m, None if m.measures is None else next(behaviours)) for m in measured
-        ]
+        result: list[Assessment | None] = [None] * len(events)
+        measured: list[_Measured] = []
+        for place, (event, ts_us) in enumerate(events):
+            profile = profiles.get(event.agent_id)
+            if profile is None:
+                profile = profiles[event.agent_id] = AgentProfile()
+            if isinstance(event, Action):
+                seen, static, origin = encounter(profile, event, ts_us)
+                if profile.ready:
+                    measured.append(self._measure(place, profile, event, seen, static, origin))
+                else:
+                    result[place] = self._unready(profile.events, static, origin)
+                    profile.take_in(seen, event.session_id, Oddness.NONE)
+            elif isinstance(event, Context):
+                profile.tracer.ask(event)
+            else:
+                profile.tracer.hear(event)
+                if event.status is OutcomeStatus.ERROR:
+                    profile.fail()
+        if measured:
+            self._conclude(measured, result)
+        return result
 
-    def _measure(self, event: Event, ts_us: int, profiles: MutableMapping[str, AgentProfile]) -> _Measured | None:
-        profile = profiles.get(event.agent_id)
-        if profile is None:
-            profile = profiles[event.agent_id] = AgentProfile()
-        if isinstance(event, Action):
-            return self._measure_action(event, ts_us, profile)
-        if isinstance(event, Context):
-            profile.tracer.ask(event)
-        else:
-            profile.tracer.hear(event)
-            if event.status is OutcomeStatus.ERROR:
-                profile.fail()
-        return None
-
-    def _measure_action(self, action: Action, ts_us: int, profile: AgentProfile) -> _Measured:
-        action, seen, origin = encounter(profile, action, ts_us)
-        static = static_of(action)
-        known = profile.events
-        if not profile.ready:
-            profile.take_in(seen, action.session_id, Oddness.NONE)
-            return _Measured(static, known, origin, None, reasons_of_origin(origin))
-        resource_count = round(profile.resources.get(seen.resource_id, 0.0))
-        measures = [feature.measure(profile, seen) for feature in FEATURES]
-        reasons = explain(profile, seen, measures, origin)
-        profile.take_in(seen, action.session_id, self._oddness(profile, measures))
-        return _Measured(static, known, origin, measures, reasons, resource_count)
-
-    def _oddness(self, profile: AgentProfile, measures: list[float]) -> Oddness:
-        """By the sum alone, so that what a profile learns does not wait for the forest."""
-        tail = np.array([sum(measures)])
-        [found] = evidence(tail, self._model.tail_knots, self._model.tail_exceedance)
-        if found >= self._config.very_odd_evidence and profile.mature:
-            return Oddness.MUCH
-        return Oddness.SOME if found >= self._config.odd_evidence else Oddness.NONE
-
-    def _behaviours(self, rows: list[list[float]]) -> list[float]:
-        if not rows:
-            return []
-        scores = self._score(np.array(rows))
-        figures = figure(np.array([sum(row) for row in rows]), scores)
-        behaviours: list[float] = evidence(figures, self._model.knots, self._model.exceedance).tolist()
-        return behaviours
-
-    def _conclude(self, measured: _Measured, behaviour: float | None) -> Assessment:
-        static = measured.static
-        factors = Factors(
-            destructiveness=static.destructiveness,
-            sensitivity=static.sensitivity,
-            payload=_factor(measured.measures, "payload"),
-            rate=_factor(measured.measures, "rate"),
-            behaviour=None if behaviour is None else round(behaviour, 4),
-            provenance=measured.origin.provenance,
+    def _measure(
+        self, place: int, profile: AgentProfile, action: Action, seen: Sighting, static: StaticRisk, origin: Origin
+    ) -> _Measured:
+        habit = profile.habits.get(seen.kind)
+        measures = [measure(profile, seen, habit) for measure in _MEASURES]
+        total = sum(measures)
+        measured = _Measured(
+            place,
+            static,
+            profile.events,
+            origin,
+            measures,
+            total,
+            explain(profile, seen, habit, measures, origin),
+            profile.resources.get(seen.resource_id, 0),
         )
-        origin = measured.origin
-        risk = fuse(static, behaviour, origin.provenance, origin.granted, self._config)
-        return Assessment(
-            round(risk, 4),
-            factors,
-            measured.reasons,
-            measured.baseline_events,
-            self._model.version,
-            measured.resource_count,
-        )
+        # By the sum alone, so that what a profile learns does not wait for the forest.
+        oddness = Oddness.NONE
+        if total >= self._odd:
+            oddness = Oddness.MUCH if total >= self._very_odd and profile.mature else Oddness.SOME
+        profile.take_in(seen, action.session_id, oddness)
+        return measured
+
+    def _unready(self, events: int, static: StaticRisk, origin: Origin) -> Assessment:
+        factors = Factors(static.destructiveness, static.sensitivity, None, None, None, origin.provenance)
+        risk = round(fuse_unready(static.risk, origin.provenance), 4)
+        return Assessment(risk, factors, reasons_of_origin(origin), events, self._model.version)
+
+    def _conclude(self, measured: list[_Measured], result: list[Assessment | None]) -> None:
+        rows = np.array([m.measures for m in measured])
+        figures = figure(np.array([m.total for m in measured]), self._score(rows))
+        behaviour = evidence(figures, self._model.knots, self._model.exceedance)
+        payload, rate = (np.minimum(rows[:, of].max(axis=1) / NATS_OF_FULL_EVIDENCE, 1.0) for of in (_PAYLOAD, _RATE))
+        stakes = np.array([_stakes(m.static, m.origin) for m in measured]).T
+        risk = fuse(Stakes(*stakes), behaviour, self._config)
+        shown = np.round([risk, payload, rate, behaviour], 4).T.tolist()
+        version = self._model.version
+        for m, (risk, payload, rate, behaviour) in zip(measured, shown, strict=True):
+            static, origin = m.static, m.origin
+            factors = Factors(static.destructiveness, static.sensitivity, payload, rate, behaviour, origin.provenance)
+            result[m.place] = Assessment(risk, factors, m.reasons, m.baseline_events, version, m.resource_count)
 
 
-def _factor(measures: list[float] | None, name: str) -> float | None:
-    if measures is None:
-        return None
-    return round(min(1.0, max(measures[i] for i in _OF_FACTOR[name]) / NATS_OF_FULL_EVIDENCE), 4)
+def _stakes(static: StaticRisk, origin: Origin) -> tuple[float, float, float, float, float]:
+    return static.destructiveness, static.sensitivity, static.risk, origin.provenance, origin.granted

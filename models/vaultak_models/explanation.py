@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vaultak.wire import Contribution
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features import FEATURES
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.origin import Origin
@@ -19,12 +20,17 @@ LEAST_PROVENANCE = 0.3
 
 
 def explain(
-    profile: AgentProfile, seen: Sighting, measures: Sequence[float], origin: Origin
+    profile: AgentProfile, seen: Sighting, habit: Habit | None, measures: Sequence[float], origin: Origin
 ) -> tuple[Contribution, ...]:
     """The heaviest reasons first, at most `TOP`; ties in the order of the features."""
-    ranked = sorted(range(len(measures)), key=lambda i: (-measures[i], i))[:TOP]
-    features = [_contribution(profile, seen, i, measures[i]) for i in ranked if measures[i] >= LEAST]
-    return tuple(sorted((*reasons_of_origin(origin), *features), key=lambda c: -c.contribution)[:TOP])
+    from_origin = reasons_of_origin(origin)
+    if max(measures) < LEAST:
+        return from_origin
+    ranked = sorted([(-measure, index) for index, measure in enumerate(measures) if measure >= LEAST])[:TOP]
+    features = [_contribution(profile, seen, habit, index, -negative) for negative, index in ranked]
+    if not from_origin:
+        return tuple(features)
+    return tuple(sorted((*from_origin, *features), key=lambda c: -c.contribution)[:TOP])
 
 
 def reasons_of_origin(origin: Origin) -> tuple[Contribution, ...]:
@@ -39,7 +45,9 @@ def reasons_of_origin(origin: Origin) -> tuple[Contribution, ...]:
     return (Contribution("origin of an argument", value, "the request or the past names it", origin.provenance),)
 
 
-def _contribution(profile: AgentProfile, seen: Sighting, index: int, measure: float) -> Contribution:
+def _contribution(
+    profile: AgentProfile, seen: Sighting, habit: Habit | None, index: int, measure: float
+) -> Contribution:
     feature = FEATURES[index]
-    value, typical = feature.describe(profile, seen)
+    value, typical = feature.describe(profile, seen, habit)
     return Contribution(feature.name, value[:200], typical[:200], round(min(1.0, measure / NATS_OF_FULL_EVIDENCE), 4))

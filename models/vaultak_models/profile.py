@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import Annotated
 
 import msgspec
 
 from vaultak_models.baseline import tally
-from vaultak_models.baseline.moments import Moments
-from vaultak_models.baseline.rates import HORIZONS_S, Rate
+from vaultak_models.baseline.habit import Following, Habit
+from vaultak_models.baseline.moments import Moments, Time
+from vaultak_models.baseline.rates import Rates
+from vaultak_models.baseline.tally import Count
 from vaultak_models.provenance.tracer import Tracer
 from vaultak_models.sighting import Sighting
+from vaultak_models.target import whole
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 READY_AFTER = 30
 """Actions until a baseline says anything: below it every action would be a surprise."""
 
@@ -41,48 +45,50 @@ WAIT_US = {Oddness.SOME: _HOUR_US, Oddness.MUCH: 7 * 24 * _HOUR_US}
 """A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
-LARGEST = 1e18
-"""Beyond any count, size or time in microseconds."""
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 MAX_BYTES = 128 * 1024
 
 
-class Waiting(msgspec.Struct, array_like=True, frozen=True):
+class Waiting(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An action that is not learnt yet, and the kind of the one before it."""
 
     seen: Sighting
     after: str
-    due_us: int
+    due_us: Time
 
 
-class AgentProfile(msgspec.Struct):
+class AgentProfile(msgspec.Struct, array_like=True):
     """What is known of one agent."""
 
     version: int = 0
     """Set when it is saved: bytes that say nothing of their version are no profile."""
-    events: int = 0
+    events: Count = 0
     """Actions learnt from."""
-    last_ts_us: int = 0
+    last_ts_us: Time = 0
     last_kind: str = ""
-    kinds: tally.Tally = {}
-    transitions: tally.Tally = {}
-    resources: tally.Tally = {}
+    habits: dict[str, Habit] = {}
+    """By kind of action."""
+    members: Count = 0
+    """Names of payload members kept, over all habits."""
+    following: dict[str, Following] = {}
+    """By the kind of the action before."""
+    transitions: Count = 0
+    """Kept in `following`."""
+    resources: dict[int, Count] = {}
     groups: tally.Tally = {}
-    fields: tally.Tally = {}
-    unmentioned: tally.Tally = {}
-    """Of `fields`: how often with a value that nobody named before."""
-    hours: tally.Tally = {}
+    hours: list[Count] = msgspec.field(default_factory=lambda: [0] * 24)
     new_resources: Moments = msgspec.field(default_factory=Moments)
     new_groups: Moments = msgspec.field(default_factory=Moments)
-    sizes: dict[str, Moments] = {}
     any_size: Moments = msgspec.field(default_factory=Moments)
-    repeats: dict[str, Moments] = {}
     destructiveness: Moments = msgspec.field(default_factory=Moments)
     sensitivity: Moments = msgspec.field(default_factory=Moments)
     failures: Moments = msgspec.field(default_factory=Moments)
-    recent_failures: float = 0.0
-    rates: list[Rate] = msgspec.field(default_factory=lambda: [Rate() for _ in HORIZONS_S])
+    recent_failures: Share = 0.0
+    rates: Rates = msgspec.field(default_factory=Rates)
     waiting: list[Waiting] = []
     """Odd actions, oldest first: learnt when they are due."""
+    due_us: Time = 0
+    """When the next of them is."""
     odd_sessions: list[str] = []
 
     tracer: Tracer = msgspec.field(default_factory=Tracer)
@@ -99,34 +105,31 @@ class AgentProfile(msgspec.Struct):
 
     def advance(self, ts_us: int) -> None:
         """Let time pass up to an action."""
-        if self.last_ts_us:
-            for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
-                rate.decay((ts_us - self.last_ts_us) / 1e6, horizon_s)
-        self.last_ts_us = max(ts_us, self.last_ts_us)
-        if self.waiting and ts_us >= min(waiting.due_us for waiting in self.waiting):
+        last = self.last_ts_us
+        if ts_us > last:
+            if last:
+                self.rates.decay((ts_us - last) / 1e6)
+            self.last_ts_us = ts_us
+        if self.waiting and ts_us >= self.due_us:
             due = [waiting for waiting in self.waiting if ts_us >= waiting.due_us]
             self.waiting = [waiting for waiting in self.waiting if ts_us < waiting.due_us]
+            self.due_us = min((waiting.due_us for waiting in self.waiting), default=0)
             for waiting in due:
                 self._learn(waiting.seen, waiting.after)
 
     def take_in(self, seen: Sighting, session_id: str, oddness: Oddness) -> None:
         """An action happened: learn it, or later when it was odd, or another of its session was."""
-        for rate in self.rates:
-            rate.add()
-        if oddness is not Oddness.NONE:
+        self.rates.add()
+        if oddness:
+            session_id = whole(session_id)
             self.odd_sessions = [*(s for s in self.odd_sessions if s != session_id), session_id][-MAX_ODD_SESSIONS:]
-        elif session_id in self.odd_sessions:
-            oddness = Oddness.SOME
-        if oddness is Oddness.NONE:
-            self._learn(seen, self.last_kind)
-            for rate, horizon_s in zip(self.rates, HORIZONS_S, strict=True):
-                rate.learn(seen.ts_us, horizon_s)
-            self.failures.add(self.recent_failures)
+            self._wait(seen, oddness)
+        elif self.odd_sessions and whole(session_id) in self.odd_sessions:
+            self._wait(seen, Oddness.SOME)
         else:
-            self.waiting.append(
-                Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness])
-            )
-            del self.waiting[:-MAX_WAITING]
+            self._learn(seen, self.last_kind)
+            self.rates.learn(seen.ts_us)
+            self.failures.add(self.recent_failures)
         self.last_kind = seen.kind
         self.recent_failures *= 1.0 - FAILURE_WEIGHT
 
@@ -134,32 +137,87 @@ class AgentProfile(msgspec.Struct):
         """The outcome of an action was a failure."""
         self.recent_failures = min(1.0, self.recent_failures + FAILURE_WEIGHT)
 
+    def _wait(self, seen: Sighting, oddness: Oddness) -> None:
+        waiting = Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness])
+        self.waiting.append(waiting)
+        if len(self.waiting) > MAX_WAITING:
+            del self.waiting[0]
+            self.due_us = min(waiting.due_us for waiting in self.waiting)
+        elif len(self.waiting) == 1 or waiting.due_us < self.due_us:
+            self.due_us = waiting.due_us
+
     def _learn(self, seen: Sighting, after: str) -> None:
         self.events += 1
         self.new_resources.add(float(seen.resource_id not in self.resources))
         self.new_groups.add(float(seen.group not in self.groups))
-        tally.add(self.kinds, seen.kind, MAX_KINDS)
-        if after:
-            tally.add(self.transitions, f"{after} > {seen.kind}", MAX_TRANSITIONS)
         tally.add(self.resources, seen.resource_id, MAX_RESOURCES)
         tally.add(self.groups, seen.group, MAX_GROUPS)
-        tally.add(self.hours, str(seen.hour), 24)
-        for name in seen.fields:
-            tally.add(self.fields, f"{seen.kind} {name}", MAX_FIELDS)
-        for name in seen.unmentioned:
-            tally.add(self.unmentioned, f"{seen.kind} {name}", MAX_FIELDS)
-        self._moments(self.sizes, seen.kind).add(seen.log_size)
+        if after:
+            self._follow(after, seen.kind)
+        self.hours[seen.hour] += 1
+        habit = self.habits.get(seen.kind)
+        if habit is None:
+            habit = self._new_habit(seen.kind)
+        self._practise(habit, seen)
         self.any_size.add(seen.log_size)
-        self._moments(self.repeats, seen.kind).add(math.log1p(seen.repeats))
         self.destructiveness.add(seen.destructiveness)
         self.sensitivity.add(seen.sensitivity)
 
-    def _moments(self, of: dict[str, Moments], kind: str) -> Moments:
-        if kind not in of:
-            if len(of) >= MAX_KINDS:
-                del of[min(of, key=lambda known: (of[known].n, known))]
-            of[kind] = Moments()
-        return of[kind]
+    def _new_habit(self, kind: str) -> Habit:
+        if len(self.habits) >= MAX_KINDS:
+            habits = self.habits
+            for rare in sorted(habits, key=lambda name: (habits[name].times, name))[: MAX_KINDS // 8]:
+                gone = habits.pop(rare)
+                self.members -= len(gone.fields)
+        habit = self.habits[kind] = Habit()
+        return habit
+
+    def _practise(self, habit: Habit, seen: Sighting) -> None:
+        habit.times += 1
+        habit.sizes.add(seen.log_size)
+        habit.repeats.add(math.log1p(seen.repeats))
+        fields = habit.fields
+        for name in seen.fields:
+            if name in fields:
+                fields[name] += 1
+            else:
+                if self.members >= MAX_FIELDS:
+                    self._forget_members()
+                fields[name] = 1
+                self.members += 1
+        for name in seen.unmentioned:
+            if name in fields:
+                habit.unmentioned[name] = habit.unmentioned.get(name, 0) + 1
+
+    def _forget_members(self) -> None:
+        """The least seen eighth makes room."""
+        kept = [(times, kind, name) for kind, habit in self.habits.items() for name, times in habit.fields.items()]
+        for _, kind, name in sorted(kept)[: MAX_FIELDS // 8]:
+            del self.habits[kind].fields[name]
+            self.habits[kind].unmentioned.pop(name, None)
+            self.members -= 1
+
+    def _follow(self, after: str, kind: str) -> None:
+        following = self.following.get(after)
+        if following is None or kind not in following.kinds:
+            if self.transitions >= MAX_TRANSITIONS:
+                self._forget_transitions()
+            following = self.following.setdefault(after, Following())
+            self.transitions += 1
+            following.kinds[kind] = 0
+        following.kinds[kind] += 1
+        following.total += 1
+
+    def _forget_transitions(self) -> None:
+        """The least seen eighth makes room."""
+        kept = [(times, after, kind) for after, f in self.following.items() for kind, times in f.kinds.items()]
+        for times, after, kind in sorted(kept)[: MAX_TRANSITIONS // 8]:
+            following = self.following[after]
+            del following.kinds[kind]
+            following.total -= times
+            self.transitions -= 1
+            if not following.kinds:
+                del self.following[after]
 
     def to_bytes(self) -> bytes:
         self.version = PROFILE_VERSION
@@ -174,23 +232,10 @@ class AgentProfile(msgspec.Struct):
             profile = _decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
             raise ValueError(f"not a profile: {e}") from None
-        if profile.version != PROFILE_VERSION or len(profile.rates) != len(HORIZONS_S):
+        if profile.version != PROFILE_VERSION or len(profile.hours) != 24:
             raise ValueError(f"a profile of version {profile.version}, not {PROFILE_VERSION}")
-        _check(msgspec.to_builtins(profile))
         return profile
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AgentProfile)
-
-
-def _check(value: object) -> None:
-    """Raises `ValueError` for numbers that no profile comes to: they would spread to every figure."""
-    if isinstance(value, dict):
-        _check(list(value))
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            _check(item)
-    elif isinstance(value, int | float) and not -LARGEST < value < LARGEST:
-        raise ValueError(f"a profile with the number {value!r}"[:80])

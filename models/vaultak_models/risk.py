@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-
-from vaultak.policy.static_risk import StaticRisk
 
 Floats = NDArray[np.float64]
 
@@ -36,11 +36,6 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT = RiskConfig()
 
 
-def harm(destructiveness: float, sensitivity: float) -> float:
-    """What an action can do at worst, 0..1: it changes much, or it touches what is worth most; either will do."""
-    return 1.0 - (1.0 - destructiveness) * (1.0 - sensitivity)
-
-
 def figure(tail_sum: Floats, forest_score: Floats) -> Floats:
     """One number per action from both detectors, in nats: the higher the odder. Shapes (n,)."""
     result: Floats = tail_sum + FOREST_WEIGHT * np.maximum(forest_score - 0.5, 0.0)
@@ -56,15 +51,47 @@ def evidence(figures: Floats, knots: Floats, exceedance: Floats) -> Floats:
     return result
 
 
-def fuse(static: StaticRisk, behaviour: float | None, provenance: float, reason: float, c: RiskConfig) -> float:
-    """The risk, 0..1: the highest of three.
+def reach(evidence_needed: float, knots: Floats, exceedance: Floats) -> float:
+    """The smallest figure with at least this evidence; infinite when there is none."""
+    low, high = float(knots[0]), float(knots[-1])
+    if evidence(np.array([high]), knots, exceedance)[0] < evidence_needed:
+        return float("inf")
+    if evidence(np.array([low]), knots, exceedance)[0] >= evidence_needed:
+        return float("-inf")
+    while (middle := low + (high - low) / 2) not in (low, high):
+        if evidence(np.array([middle]), knots, exceedance)[0] >= evidence_needed:
+            high = middle
+        else:
+            low = middle
+    return high
 
-    The static risk counts in part. Behaviour counts as `evidence * (1 - d * reason) * (h + (1 - h) * worst)`, where
-    `worst` is `harm`, d is `reasoned_discount` and h is `harmless_share`. Provenance counts as it is.
+
+class Stakes(NamedTuple):
+    """What is known of actions beside their behaviour; each of shape (n,), 0..1."""
+
+    destructiveness: Floats
+    sensitivity: Floats
+    static: Floats
+    """The risk that the two come to without knowing the agent."""
+    provenance: Floats
+    reason: Floats
+    """How much the request gives reason for the action, as past sessions show."""
+
+
+def fuse(stakes: Stakes, behaviour: Floats, c: RiskConfig) -> Floats:
+    """The risk, 0..1: the highest of three. Shapes (n,).
+
+    The static risk counts in part. Behaviour counts as `evidence * (1 - d * reason) * (h + (1 - h) * harm)`, where
+    d is `reasoned_discount`, h is `harmless_share`, and `harm` what the action can do at worst: it changes much, or it
+    touches what is worth most; either will do. Provenance counts as it is.
     """
-    if behaviour is None:
-        return min(1.0, max(UNREADY_SHARE * static.risk, provenance))
-    worst = harm(static.destructiveness, static.sensitivity)
-    weight = c.harmless_share + (1.0 - c.harmless_share) * worst
-    odd = behaviour * (1.0 - c.reasoned_discount * reason) * weight
-    return min(1.0, max(READY_SHARE * static.risk, odd, provenance))
+    harm = 1.0 - (1.0 - stakes.destructiveness) * (1.0 - stakes.sensitivity)
+    weight = c.harmless_share + (1.0 - c.harmless_share) * harm
+    odd = behaviour * (1.0 - c.reasoned_discount * stakes.reason) * weight
+    result: Floats = np.minimum(np.maximum(np.maximum(READY_SHARE * stakes.static, odd), stakes.provenance), 1.0)
+    return result
+
+
+def fuse_unready(static: float, provenance: float) -> float:
+    """The risk without a baseline: the static risk counts in part, provenance as it is."""
+    return min(1.0, max(UNREADY_SHARE * static, provenance))

@@ -39,10 +39,11 @@ def feature_rows(seed: int, agents: int, actions: int) -> Floats:
 
 
 def _measure(profile: AgentProfile, action: Action, ts_us: int, rows: list[list[float]]) -> None:
-    _, seen, _ = encounter(profile, action, ts_us)
+    seen, _, _ = encounter(profile, action, ts_us)
     oddness = Oddness.NONE
     if profile.ready:
-        rows.append([feature.measure(profile, seen) for feature in FEATURES])
+        habit = profile.habits.get(seen.kind)
+        rows.append([feature.measure(profile, seen, habit) for feature in FEATURES])
         oddness = Oddness.SOME if sum(rows[-1]) > ODD_NATS else Oddness.NONE
     profile.take_in(seen, action.session_id, oddness)
 

@@ -174,6 +174,6 @@ _SAVED = _saved()
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e300])
 def test_a_profile_with_impossible_numbers_is_refused(number: float) -> None:
     profile = AgentProfile()
-    profile.rates[0].count = number
+    profile.rates.minute.count = number
     with pytest.raises(ValueError):
         AgentProfile.from_bytes(profile.to_bytes())

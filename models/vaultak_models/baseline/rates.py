@@ -6,9 +6,8 @@ import math
 
 import msgspec
 
-from vaultak_models.baseline.moments import Moments
+from vaultak_models.baseline.moments import Moments, Positive, Time
 
-HORIZONS_S = (60.0, 600.0, 3600.0)
 WINDOWS = 2.0
 """Horizons after which the highest count since is learnt: an agent that works in bursts is used to its bursts."""
 ENOUGH = 5
@@ -16,32 +15,50 @@ ENOUGH = 5
 LEAST_DEVIATION = 0.35
 
 
-class Rate(msgspec.Struct, array_like=True):
+class Rate(msgspec.Struct, array_like=True, gc=False):
     """One horizon: the decayed count now, the highest in this window, and what the highest usually is."""
 
-    count: float = 0.0
-    peak: float = 0.0
-    since_us: int = 0
+    count: Positive = 0.0
+    peak: Positive = 0.0
+    since_us: Time = 0
     usual: Moments = msgspec.field(default_factory=Moments)
-
-    def decay(self, elapsed_s: float, horizon_s: float) -> None:
-        self.count *= math.exp(-max(0.0, elapsed_s) / horizon_s)
-
-    @property
-    def ready(self) -> bool:
-        return self.usual.n >= ENOUGH
 
     def excess(self) -> float:
         """Standard deviations by which this action makes the count exceed the usual peak, on a logarithmic scale."""
-        return self.usual.z(math.log1p(self.count + 1.0), LEAST_DEVIATION) if self.ready else 0.0
+        usual = self.usual
+        return usual.z(math.log(self.count + 2.0), LEAST_DEVIATION) if usual.n >= ENOUGH else 0.0
 
-    def add(self) -> None:
-        self.count += 1.0
-
-    def learn(self, ts_us: int, horizon_s: float) -> None:
-        self.peak = max(self.peak, self.count)
+    def learn(self, ts_us: int, window_us: float) -> None:
+        if self.count > self.peak:
+            self.peak = self.count
         if not self.since_us:
             self.since_us = ts_us
-        elif ts_us - self.since_us >= WINDOWS * horizon_s * 1e6:
+        elif ts_us - self.since_us >= window_us:
             self.usual.add(math.log1p(self.peak))
             self.peak, self.since_us = self.count, ts_us
+
+
+class Rates(msgspec.Struct, array_like=True, gc=False):
+    """All horizons."""
+
+    minute: Rate = msgspec.field(default_factory=Rate)
+    ten_minutes: Rate = msgspec.field(default_factory=Rate)
+    hour: Rate = msgspec.field(default_factory=Rate)
+
+    def decay(self, elapsed_s: float) -> None:
+        """Let time pass."""
+        self.minute.count *= math.exp(-elapsed_s / 60.0)
+        self.ten_minutes.count *= math.exp(-elapsed_s / 600.0)
+        self.hour.count *= math.exp(-elapsed_s / 3600.0)
+
+    def add(self) -> None:
+        """An action came."""
+        self.minute.count += 1.0
+        self.ten_minutes.count += 1.0
+        self.hour.count += 1.0
+
+    def learn(self, ts_us: int) -> None:
+        """It was an ordinary one."""
+        self.minute.learn(ts_us, WINDOWS * 60e6)
+        self.ten_minutes.learn(ts_us, WINDOWS * 600e6)
+        self.hour.learn(ts_us, WINDOWS * 3600e6)

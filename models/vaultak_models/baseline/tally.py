@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Annotated, TypeVar
 
-Tally = dict[str, float]
+import msgspec
+
+MAX_COUNT = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Tally = dict[str, Count]
+K = TypeVar("K", int, str)
 
 
-def add(tally: Tally, name: str, limit: int, amount: float = 1.0) -> None:
+def add(tally: dict[K, int], name: K, limit: int) -> None:
     """Count `name`. At `limit` names the least counted eighth is forgotten."""
-    if name not in tally and len(tally) >= limit:
+    times = tally.get(name)
+    if times is not None:
+        tally[name] = times + 1
+        return
+    if len(tally) >= limit:
         for rare in sorted(tally, key=lambda key: (tally[key], key))[: max(1, limit // 8)]:
             del tally[rare]
-    tally[name] = tally.get(name, 0.0) + amount
+    tally[name] = 1
 
 
-def surprise(tally: Tally, name: str, total: float, alternatives: int) -> float:
-    """`-ln p` of `name`, with half a count for each of `alternatives` things that could come (Krichevsky-Trofimov)."""
-    return -math.log((max(tally.get(name, 0.0), 0.0) + 0.5) / (max(total, 0.0) + 0.5 * max(2, alternatives)))
+def surprise(times: int, total: int, alternatives: int) -> float:
+    """`-ln p` of what came `times` of `total`, with half a count for each of `alternatives` things that could come
+    (Krichevsky-Trofimov)."""
+    return math.log((total + 0.5 * (alternatives if alternatives > 2 else 2)) / (times + 0.5))
 
 
-def most(tally: Tally, n: int) -> Iterator[str]:
+def most(tally: dict[K, int], n: int) -> Iterator[K]:
     """The `n` names counted most, ties in order of the alphabet."""
     return iter(sorted(tally, key=lambda key: (-tally[key], key))[:n])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -14,17 +15,20 @@ CEILING = 12.0
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """`measure(profile, seen)` is in 0..`CEILING`, 0 for quite ordinary; in nats (-ln p) or standard deviations.
+    """`measure(profile, seen, habit)` is in 0..`CEILING`, 0 for quite ordinary; in nats (-ln p) or standard deviations.
 
+    `habit` is what the profile knows of this kind of action, if anything.
     `describe` gives (what was seen, what is typical) for people. Both are pure and never raise.
     """
 
     name: str
     factor: str
     """The factor of the verdict that it counts towards: `behaviour`, `rate` or `payload`."""
-    measure: Callable[[AgentProfile, Sighting], float]
-    describe: Callable[[AgentProfile, Sighting], tuple[str, str]]
+    measure: Callable[[AgentProfile, Sighting, Habit | None], float]
+    describe: Callable[[AgentProfile, Sighting, Habit | None], tuple[str, str]]
 
 
 def bounded(value: float) -> float:
-    return min(max(value, 0.0), CEILING)
+    if value <= 0.0:
+        return 0.0
+    return value if value < CEILING else CEILING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
@@ -11,20 +12,21 @@ from vaultak_models.sighting import Sighting
 ENOUGH = 8
 
 
-def _new(profile: AgentProfile, seen: Sighting) -> list[str]:
-    return [name for name in seen.fields if f"{seen.kind} {name}" not in profile.fields]
+def _new(seen: Sighting, habit: Habit) -> list[str]:
+    return [name for name in seen.fields if name not in habit.fields]
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`ln` of how many such actions came without the new member; 0 when there is none or too few came."""
-    times = profile.kinds.get(seen.kind, 0.0)
-    return bounded(math.log1p(times)) if times >= ENOUGH and _new(profile, seen) else 0.0
+    if habit is None or habit.times < ENOUGH or not _new(seen, habit):
+        return 0.0
+    return bounded(math.log1p(habit.times))
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    prefix = f"{seen.kind} "
-    known = sorted(name.removeprefix(prefix) for name in profile.fields if name.startswith(prefix))
-    return f"new members {', '.join(_new(profile, seen)[:4])}", ", ".join(known[:6]) or "none"
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    known = sorted(habit.fields) if habit else []
+    new = _new(seen, habit) if habit else list(seen.fields)
+    return f"new members {', '.join(new[:4])}", ", ".join(known[:6]) or "none"
 
 
 FEATURE = Feature("payload members", "payload", measure, describe)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 
 from vaultak_models.baseline import tally
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln` of how often this agent's directories, hosts, tables and tools are new; 0 for a known one."""
     if seen.group in profile.groups:
         return 0.0
     return bounded(-math.log(max(profile.new_groups.mean, 0.5 / (profile.events + 1))))
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
     return f"first time in {seen.group[:120]}", ", ".join(g[:60] for g in tally.most(profile.groups, 3))
 
 

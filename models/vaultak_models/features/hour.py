@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaultak_models.baseline import tally
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
@@ -11,16 +12,17 @@ ENOUGH = 200
 """Below it the hours seen say when the agent was installed, not when it works."""
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln p` of the hour above that of a uniform day; 0 while too little is known."""
-    near = {str((seen.hour + shift) % 24) for shift in (-1, 0, 1)}
-    if profile.events < ENOUGH or len(profile.hours) < 6 or any(hour in profile.hours for hour in near):
+    hours, hour = profile.hours, seen.hour
+    if hours[hour] or hours[hour - 1] or hours[hour - 23] or profile.events < ENOUGH or hours.count(0) > 18:
         return 0.0
-    return bounded(tally.surprise(profile.hours, str(seen.hour), sum(profile.hours.values()), 24) - 3.2)
+    return bounded(tally.surprise(hours[hour], sum(hours), 24) - 3.2)
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    return f"{seen.hour:02}:00 UTC", ", ".join(f"{int(h):02}:00" for h in tally.most(profile.hours, 3))
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    usual = tally.most(dict(enumerate(profile.hours)), 3)
+    return f"{seen.hour:02}:00 UTC", ", ".join(f"{hour:02}:00" for hour in usual)
 
 
 FEATURE = Feature("hour of day", "behaviour", measure, describe)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from vaultak_models.baseline import tally
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln p` of the kind of action, less what the agent's most usual kind would get."""
-    total = sum(profile.kinds.values())
-    return bounded(tally.surprise(profile.kinds, seen.kind, total, len(profile.kinds) + 1) - 1.0)
+    times = 0 if habit is None else habit.times
+    return bounded(tally.surprise(times, profile.events, len(profile.habits) + 1) - 1.0)
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    times = profile.kinds.get(seen.kind, 0.0)
-    return f"{seen.kind} ({times:.0f} times before)", ", ".join(tally.most(profile.kinds, 3))
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    usual = tally.most({kind: known.times for kind, known in profile.habits.items()}, 3)
+    return f"{seen.kind} ({0 if habit is None else habit.times} times before)", ", ".join(usual)
 
 
 FEATURE = Feature("kind of action", "behaviour", measure, describe)

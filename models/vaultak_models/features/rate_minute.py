@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
-HORIZON = 0
 
-
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations above the usual decayed count, on a logarithmic scale, less two."""
-    return bounded(profile.rates[HORIZON].excess() - 2.0)
+    return bounded(profile.rates.minute.excess() - 2.0)
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    rate = profile.rates[HORIZON]
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    rate = profile.rates.minute
     return f"{rate.count + 1:.0f} in a minute", f"{math.expm1(rate.usual.mean):.0f}"
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln` of how often this agent's resources are new; 0 for a known one."""
     if seen.resource_id in profile.resources:
         return 0.0
     return bounded(-math.log(max(profile.new_resources.mean, 0.5 / (profile.events + 1))))
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
     return f"new resource {seen.resource[:120]}", f"{profile.new_resources.mean:.0%} of actions touch a new one"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
@@ -9,12 +10,12 @@ from vaultak_models.sighting import Sighting
 LEAST_DEVIATION = 0.08
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations above the usual sensitivity, less one and a half."""
     return bounded(profile.sensitivity.z(seen.sensitivity, LEAST_DEVIATION) - 1.5)
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
     return f"sensitivity {seen.sensitivity:.2f}", f"{profile.sensitivity.mean:.2f}"
 
 

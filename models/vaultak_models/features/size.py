@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.baseline.moments import Moments
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
@@ -13,21 +14,20 @@ LEAST_DEVIATION = 0.35
 ENOUGH = 8
 
 
-def _usual(profile: AgentProfile, seen: Sighting) -> Moments | None:
-    moments = profile.sizes.get(seen.kind)
-    if moments is not None and moments.n >= ENOUGH:
-        return moments
-    return profile.any_size if moments is None else None
+def _usual(profile: AgentProfile, habit: Habit | None) -> Moments | None:
+    if habit is None:
+        return profile.any_size
+    return habit.sizes if habit.sizes.n >= ENOUGH else None
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations above the usual, of the logarithm of the size, less one."""
-    usual = _usual(profile, seen)
+    usual = _usual(profile, habit)
     return bounded(usual.z(seen.log_size, LEAST_DEVIATION) - 1.0) if usual else 0.0
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    usual = _usual(profile, seen)
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    usual = _usual(profile, habit)
     return f"{math.expm1(seen.log_size):,.0f} bytes", f"{math.expm1(usual.mean):,.0f} bytes" if usual else "not known"
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from vaultak_models.baseline import tally
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
 
-def _after_last(profile: AgentProfile) -> tally.Tally:
-    prefix = f"{profile.last_kind} > "
-    return {name.removeprefix(prefix): n for name, n in profile.transitions.items() if name.startswith(prefix)}
-
-
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln p` of the kind given the kind before."""
-    following = _after_last(profile)
-    total = sum(following.values())
-    return bounded(tally.surprise(following, seen.kind, total, len(profile.kinds) + 1) - 1.5) if following else 0.0
+    following = profile.following.get(profile.last_kind)
+    if following is None:
+        return 0.0
+    times = following.kinds.get(seen.kind, 0)
+    return bounded(tally.surprise(times, following.total, len(profile.habits) + 1) - 1.5)
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    usual = ", ".join(tally.most(_after_last(profile), 2))
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    following = profile.following.get(profile.last_kind)
+    usual = ", ".join(tally.most(following.kinds, 2)) if following else ""
     return f"{seen.kind} after {profile.last_kind}", usual or "nothing yet"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
@@ -14,23 +15,27 @@ from vaultak_models.sighting import Sighting
 ENOUGH = 8
 
 
-def _share(profile: AgentProfile, key: str) -> float:
+def _share(habit: Habit, name: str) -> float:
     """How often this member of this kind of action has a value that nobody named; 1 while too little is known."""
-    times = profile.fields.get(key, 0.0)
-    return min(1.0, (profile.unmentioned.get(key, 0.0) + 0.5) / (times + 1.0)) if times >= ENOUGH else 1.0
+    times = habit.fields.get(name, 0)
+    return min(1.0, (habit.unmentioned.get(name, 0) + 0.5) / (times + 1.0)) if times >= ENOUGH else 1.0
 
 
-def _oddest(profile: AgentProfile, seen: Sighting) -> tuple[float, str]:
-    return min(((_share(profile, f"{seen.kind} {name}"), name) for name in seen.unmentioned), default=(1.0, ""))
+def _oddest(seen: Sighting, habit: Habit | None) -> tuple[float, str]:
+    if habit is None:
+        return (1.0, seen.unmentioned[0] if seen.unmentioned else "")
+    return min(((_share(habit, name), name) for name in seen.unmentioned), default=(1.0, ""))
 
 
-def measure(profile: AgentProfile, seen: Sighting) -> float:
+def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln` of the smallest share."""
-    return bounded(-math.log(_oddest(profile, seen)[0]))
+    if habit is None or not seen.unmentioned:
+        return 0.0
+    return bounded(-math.log(_oddest(seen, habit)[0]))
 
 
-def describe(profile: AgentProfile, seen: Sighting) -> tuple[str, str]:
-    share, name = _oddest(profile, seen)
+def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
+    share, name = _oddest(seen, habit)
     return f"nothing in this session named this {name}", f"so in {share:.0%} of these actions"
 
 

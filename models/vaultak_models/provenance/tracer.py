@@ -12,7 +12,7 @@ from vaultak_models.provenance.mentions import Mention, mentions
 from vaultak_models.provenance.origin import Origin, arguments_of, trace_origin
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
-from vaultak_models.provenance.tokens import token_id
+from vaultak_models.target import Target
 
 SUSPECT = 0.6
 """A session with an action of this provenance says nothing of what its request gives reason for, lest an attack that
@@ -47,21 +47,20 @@ class Tracer(msgspec.Struct, array_like=True):
     requests: Requests = msgspec.field(default_factory=Requests)
     known: Known = msgspec.field(default_factory=Known)
 
-    def encounter(self, action: Action, destructiveness: float) -> Encounter:
+    def encounter(self, action: Action, target: Target, destructiveness: float) -> Encounter:
         """Look at an action in its session; it is part of the session from then on."""
         session = self._session(action.session_id)
         trace = session.trace
         mentioned = mentions(action.payload)
-        kind = token_id(action.resource)
-        repeats = trace.kinds.get(kind, 0)
+        repeats = trace.kinds.get(target.token, 0)
         unmentioned = _unmentioned(mentioned, trace)
-        origin = trace_origin(action.resource, mentioned, destructiveness, trace, self.requests, self.known)
+        origin = trace_origin(target.resource, mentioned, destructiveness, trace, self.requests, self.known)
         if origin.provenance >= SUSPECT and not session.suspect:
             session.suspect = not self._learning
         if len(session.places) < MAX_PLACES:
-            session.places += self._places(action.resource, mentioned, origin, trace)
+            session.places += self._places(target.resource, mentioned, origin, trace)
             del session.places[MAX_PLACES:]
-        trace.use(kind, mentioned)
+        trace.use(target.token, mentioned)
         return Encounter(unmentioned, repeats, origin)
 
     @property
