@@ -108,7 +108,8 @@ WHERE ({agent:String} = '' OR agent_id = {agent:String}) AND ingested_at >= {sin
 GROUP BY agent_id ORDER BY agent_id
 """
 
-# The last setting: or the sort would hold the messages. A message delivered twice is the same row twice until the server merges them: the same number and the same hash.
+# The last setting: or the sort would hold the messages.
+# A message delivered twice is the same row twice until the server merges them: the same number and the same hash.
 _WALK = f"""
 SELECT
     agent_id,

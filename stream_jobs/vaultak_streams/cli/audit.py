@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from vaultak.errors import ConfigurationError, VaultakError
+from vaultak_streams.audit.export import Format, export
 from vaultak_streams.audit.findings import Report
+from vaultak_streams.audit.query import Wanted, ask, ask_sql
 from vaultak_streams.audit.verify import verify as verify_trail
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import print_json, print_table, say
-from vaultak_streams.store import queries as queries
+from vaultak_streams.store.queries import moment
 
 app = typer.Typer(
     help="Ask the audit trail, prove it, hand it on, keep it.", no_args_is_help=True, rich_markup_mode=None
@@ -24,38 +28,72 @@ def audit() -> None:
     """Ask the audit trail, prove it, hand it on, keep it."""
 
 
+Agent = Annotated[str, typer.Option("--agent", help="only this agent")]
+Session = Annotated[str, typer.Option("--session", help="only this session")]
+Type = Annotated[str, typer.Option("--type", help="only this action type")]
+DecisionName = Annotated[str, typer.Option("--decision", help="only this decision")]
+Resource = Annotated[str, typer.Option("--resource", help="only such resources: `*` for any characters, or a part")]
+Text = Annotated[str, typer.Option("--text", help="resource or payload contains this text")]
+Since = Annotated[str, typer.Option("--since", help="from then on: `15m`, `2h`, `7d` or an RFC 3339 time")]
+Until = Annotated[str, typer.Option("--until", help="up to then, likewise")]
+MinRisk = Annotated[float, typer.Option("--min-risk", min=0, max=1, help="at least this risk")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
 @app.command()
 def query(
-    agent: Annotated[str | None, typer.Option(help="only this agent")] = None,
-    session: Annotated[str | None, typer.Option(help="only this session")] = None,
-    action_type: Annotated[str | None, typer.Option("--type", help="only this action type")] = None,
-    decision: Annotated[str | None, typer.Option(help="only this decision")] = None,
-    text: Annotated[str | None, typer.Option(help="resource or payload contains this text")] = None,
-    since: Annotated[str | None, typer.Option(help="from then on: `15m`, `2h`, `7d` or an RFC 3339 time")] = None,
-    until: Annotated[str | None, typer.Option(help="up to then, likewise")] = None,
-    min_risk: Annotated[float | None, typer.Option(min=0, max=1, help="at least this risk")] = None,
+    agent: Agent = "",
+    session: Session = "",
+    action_type: Type = "",
+    decision: DecisionName = "",
+    resource: Resource = "",
+    text: Text = "",
+    since: Since = "",
+    until: Until = "",
+    min_risk: MinRisk = 0.0,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="at most so many rows, newest first")] = 50,
-    sql: Annotated[str | None, typer.Option(help="this SELECT instead, as the read-only user")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    sql: Annotated[str, typer.Option(help="this SELECT instead; it can only read, and within limits")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """What agents did: each action with its risk, its decision and its outcome."""
-    filters = queries.AuditFilters(
-        agent_id=agent,
-        session_id=session,
-        action_type=action_type,
-        decision=decision,
-        text=text,
-        since=since,
-        until=until,
-        min_risk=min_risk,
-        limit=limit,
-    )
+    wanted = Wanted(
+        agent=agent, session=session, action_type=action_type, decision=decision, resource=resource, text=text,
+        since=since, until=until, min_risk=min_risk,
+    )  # fmt: skip
     with open_store() as store:
-        result = queries.sql_passthrough(store, sql) if sql else queries.audit_query(store, filters)
+        result = ask_sql(store, sql) if sql else ask(store, wanted, limit)
     if as_json:
         print_json(result.records())
     else:
         print_table(result.columns, result.rows)
+
+
+@app.command("export")
+def export_actions(
+    form: Annotated[Format, typer.Option("--format", help="what to write")] = Format.JSONL,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="this file; else standard output")] = None,
+    agent: Agent = "",
+    session: Session = "",
+    action_type: Type = "",
+    decision: DecisionName = "",
+    resource: Resource = "",
+    text: Text = "",
+    since: Since = "",
+    until: Until = "",
+    min_risk: MinRisk = 0.0,
+) -> None:
+    """Hand actions on, oldest first: JSON lines, Parquet, or OCSF 1.8."""
+    wanted = Wanted(
+        agent=agent, session=session, action_type=action_type, decision=decision, resource=resource, text=text,
+        since=since, until=until, min_risk=min_risk,
+    )  # fmt: skip
+    try:
+        written = export(store_dsn(), wanted, form, output, sys.stdout.buffer)
+        sys.stdout.flush()
+    except OSError as e:
+        raise VaultakError(f"cannot write the export: {e}") from None
+    if output is not None:
+        say(f"{output}: {written:,} bytes")
 
 
 @app.command()
@@ -75,7 +113,7 @@ def verify(
         report = verify_trail(
             store,
             agent_id=agent or "",
-            since=queries.moment("--since", since),
+            since=moment("--since", since),
             chains_only=chains_only,
             data_dir=anchors or current_settings().data_dir,
         )
@@ -85,6 +123,13 @@ def verify(
         _print_report(report)
     if not report.clean:
         raise typer.Exit(1)
+
+
+def store_dsn() -> str:
+    """Where the store is. Raises `ConfigurationError` when nothing says so."""
+    if not (dsn := current_settings().clickhouse_dsn):
+        raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set, and no local stack runs")
+    return dsn
 
 
 def _report_members(report: Report) -> dict[str, object]:
