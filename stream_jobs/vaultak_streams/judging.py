@@ -9,6 +9,7 @@ from vaultak.policy import PolicySettings
 from vaultak_models.engine import RiskEngine
 from vaultak_models.model import ModelError, RiskModel
 from vaultak_models.profile import AgentProfile
+from vaultak_streams.pipeline.decide import Rules
 from vaultak_streams.pipeline.step import Pipeline
 
 load_profile = AgentProfile.from_bytes
@@ -16,7 +17,7 @@ load_profile = AgentProfile.from_bytes
 __all__ = ["AgentProfile", "load_profile", "make_pipeline"]
 
 
-def make_pipeline(policy: PolicySettings, model: Path | None = None) -> Pipeline[AgentProfile]:
+def make_pipeline(policy: PolicySettings | Rules, model: Path | None = None) -> Pipeline[AgentProfile]:
     """A pipeline with the model at `model`, or the one that ships with the package.
 
     Raises `ConfigurationError` for a model that cannot be used.

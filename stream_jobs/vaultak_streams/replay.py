@@ -75,11 +75,11 @@ def replay(
     started = time.perf_counter()
     offset = 0
     if history is not None:
-        for records in _batches(read_lines(history), offset):
+        for records in batches(read_lines(history), offset):
             past += pipeline.process(records, shard, None).counters
             offset = _settle(shard, records)
     with atomic_output(output) as out:
-        for records in _batches(read_lines(input), offset):
+        for records in batches(read_lines(input), offset):
             result = pipeline.process(records, shard, None)
             out.writelines(line for verdict in result.verdicts for line in (encode(verdict), b"\n"))
             present += result.counters
@@ -103,7 +103,8 @@ def replay(
     )
 
 
-def _batches(lines: Iterable[bytes], offset: int) -> Iterator[list[Record]]:
+def batches(lines: Iterable[bytes], offset: int) -> Iterator[list[Record]]:
+    """The lines as records of one partition, from that offset on."""
     records = (Record(TOPIC, 0, offset + n, None, line, 0) for n, line in enumerate(lines))
     while batch := list(islice(records, BATCH_RECORDS)):
         yield batch
@@ -120,13 +121,13 @@ def _under(counters: Counter[str], prefix: str) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def atomic_output(path: Path) -> Iterator[IO[bytes]]:
+def atomic_output(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A file that appears under its name once it is complete; after an error nothing is left of it."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as out:
             yield out
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

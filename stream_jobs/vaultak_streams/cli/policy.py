@@ -1,4 +1,4 @@
-"""`vaultak policy`: check rule files, run the tests that they carry, make a bundle of them."""
+"""`vaultak policy`: check rule files, run the tests that they carry, try them on what was done, push them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vaultak.errors import PolicyError
-from vaultak.policy.rules import Bundle, load_bundle
 from vaultak_devstack.keys import policy_signer
+from vaultak_streams.cli import backtest
 from vaultak_streams.cli.connections import current_settings
-from vaultak_streams.policy import RuleSource, bundle_from, parse_rules, try_rules
+from vaultak_streams.policy import RuleSource, parse_rules, try_rules
 from vaultak_streams.policy import push as pushing
 from vaultak_streams.policy.init import starting_policy
 from vaultak_streams.policy.lint import lint_texts
-from vaultak_streams.policy.source import MAX_SOURCE_BYTES
+from vaultak_streams.rule_files import is_bundle, load_rules, read_rules
 
 app = typer.Typer(help="Rules as code: check, test and compile them.", no_args_is_help=True)
 
@@ -31,7 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON array of findings, 
 @app.command()
 def lint(files: Files, json: Json = False) -> None:
     """Say what is wrong with rule files as `file:line`; exit code 1 where a rule is bad or can do nothing."""
-    findings = lint_texts({str(path): _text(path) for path in files})
+    findings = lint_texts({str(path): read_rules(path) for path in files})
     if json:
         typer.echo(msgspec.json.encode(findings).decode())
     else:
@@ -64,7 +63,7 @@ def test(files: Files) -> None:
 @app.command(name="compile")
 def compile_files(files: Files, output: Annotated[Path, typer.Option(help="The bundle to write (JSON).")]) -> None:
     """Make one bundle of rule files, for `Vaultak(rules=...)` and `VAULTAK_POLICY`."""
-    bundle = _bundle(files)
+    bundle = load_rules(files)
     output.write_bytes(msgspec.json.encode(bundle))
     typer.echo(f"{len(bundle.rules)} rules, version {bundle.version}")
 
@@ -84,8 +83,8 @@ def push(
 ) -> None:
     """Sign the rules and push them: every agent and worker judges by them within seconds, no limit is lifted."""
     labels = dict(_label(text) for text in canary or ())
-    bundle = _bundle(files)
-    findings = lint_texts({str(path): _text(path) for path in files if _is_yaml(path)})
+    bundle = load_rules(files)
+    findings = lint_texts({str(path): read_rules(path) for path in files if not is_bundle(path)})
     if errors := [finding for finding in findings if finding.error]:
         typer.echo("\n".join(map(str, errors)), err=True)
         raise typer.Exit(1)
@@ -136,25 +135,9 @@ def _label(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _is_yaml(path: Path) -> bool:
-    return path.suffix.lower() != ".json"
-
-
-def _bundle(paths: list[Path]) -> Bundle:
-    """One bundle of rule files, or a compiled one."""
-    if len(paths) == 1 and not _is_yaml(paths[0]):
-        return load_bundle(paths[0])
-    return bundle_from([(str(path), _text(path)) for path in paths])
-
-
 def _read(path: Path) -> list[RuleSource]:
-    return parse_rules(_text(path), str(path))
+    return parse_rules(read_rules(path), str(path))
 
 
-def _text(path: Path) -> str:
-    """Raises `PolicyError`; reads no more than a rule file may hold, and a byte to see that there is more."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_SOURCE_BYTES + 1).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise PolicyError(f"cannot read `{path}`: {e}") from None
+app.command()(backtest.backtest)
+app.command()(backtest.diff)

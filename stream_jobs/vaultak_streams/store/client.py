@@ -48,10 +48,12 @@ class Store:
                 autogenerate_session_id=False,
             )
 
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Result:
         """Run a SELECT; `{name:Type}` in it stands for a parameter, bound by the server."""
         with self._explained():
-            answer = self._client.query(sql, parameters=dict(parameters or {}))
+            answer = self._client.query(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
         return Result(tuple(answer.column_names), [tuple(row) for row in answer.result_rows])
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:

@@ -15,6 +15,9 @@ from vaultak_streams.store.client import Result, Store
 _AGO = re.compile(r"(\d+)([smhdw])")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _CHUNK = 2000
+LONG_AGO = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
+FAR_AHEAD = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+"""Times that bound nothing. `DateTime64(6)` holds both."""
 
 
 class AuditFilters(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +42,8 @@ def audit_query(store: Store, filters: AuditFilters) -> Result:
         "type": filters.action_type or "",
         "decision": filters.decision or "",
         "text": filters.text or "",
-        "since": moment("--since", filters.since) or dt.datetime(1970, 1, 2, tzinfo=dt.UTC),
-        "until": moment("--until", filters.until) or dt.datetime(2200, 1, 1, tzinfo=dt.UTC),
+        "since": moment("--since", filters.since) or LONG_AGO,
+        "until": moment("--until", filters.until) or FAR_AHEAD,
         "min_risk": -1.0 if filters.min_risk is None else filters.min_risk,
         "limit": filters.limit,
     }

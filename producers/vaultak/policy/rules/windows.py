@@ -20,7 +20,7 @@ def compile_windows(windows: Sequence[Window]) -> Active:
 
 
 def _window(window: Window, where: str) -> Active:
-    start, end = _minute(window.start), _minute(window.end)
+    start, end = minutes(window.start), minutes(window.end)
     if start == end:
         raise PolicyError(f"a window from `{window.start}` to `{window.end}` has no length - at `{where}.to`")
     zone = _zone(window.zone, where)
@@ -38,9 +38,10 @@ def _window(window: Window, where: str) -> Active:
     return within
 
 
-def _minute(clock: str) -> int:
-    hours, minutes = clock.split(":")
-    return int(hours) * 60 + int(minutes)
+def minutes(clock: str) -> int:
+    """Since midnight, of `HH:MM`."""
+    hour, minute = clock.split(":")
+    return int(hour) * 60 + int(minute)
 
 
 def _zone(name: str, where: str) -> zoneinfo.ZoneInfo:
