@@ -16,7 +16,7 @@ def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighti
     """Look at an action in its session, and let time pass for the profile; it is not learnt yet."""
     target = target_of(action.action_type, action.resource)
     static = static_of(action, target)
-    unmentioned, repeats, origin = profile.tracer.encounter(action, target, static.destructiveness)
+    met = profile.tracer.encounter(action, target, static.destructiveness)
     profile.advance(ts_us)
     payload = action.payload
     seen = Sighting(
@@ -30,7 +30,7 @@ def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighti
         ts_us,
         static.destructiveness,
         static.sensitivity,
-        unmentioned,
-        repeats,
+        met.unmentioned,
+        met.repeats,
     )
-    return seen, static, origin
+    return seen, static, met.origin

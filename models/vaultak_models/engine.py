@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,16 +14,17 @@ from vaultak_models.exits import scorer
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.model import RiskModel
-from vaultak_models.profile import AgentProfile, Oddness
+from vaultak_models.profile import READY_AFTER, AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, Stakes, evidence, figure, fuse, fuse_unready, reach
 from vaultak_models.sighting import Sighting
 
 _MEASURES = [feature.measure for feature in FEATURES]
+_NOT_ODD = Oddness.NONE
 _PAYLOAD, _RATE = ([i for i, f in enumerate(FEATURES) if f.factor == name] for name in ("payload", "rate"))
 
 
-class Assessment(msgspec.Struct, frozen=True):
+class Assessment(msgspec.Struct, frozen=True, gc=False):
     """What the engine says of one action."""
 
     risk: float
@@ -36,7 +36,7 @@ class Assessment(msgspec.Struct, frozen=True):
     """How often the agent used this resource before, as far as its baseline remembers; `None` until that is ready."""
 
 
-class _Measured(NamedTuple):
+class _Measured(msgspec.Struct, gc=False):
     """What is kept of an action until the whole batch is scored."""
 
     place: int
@@ -84,11 +84,11 @@ class RiskEngine:
                 profile = profiles[event.agent_id] = AgentProfile()
             if isinstance(event, Action):
                 seen, static, origin = encounter(profile, event, ts_us)
-                if profile.ready:
+                if profile.events >= READY_AFTER:
                     measured.append(self._measure(place, profile, event, seen, static, origin))
                 else:
                     result[place] = self._unready(profile.events, static, origin)
-                    profile.take_in(seen, event.session_id, Oddness.NONE)
+                    profile.take_in(seen, event.session_id, _NOT_ODD)
             elif isinstance(event, Context):
                 profile.tracer.ask(event)
             else:
@@ -116,7 +116,7 @@ class RiskEngine:
             profile.resources.get(seen.resource_id, 0),
         )
         # By the sum alone, so that what a profile learns does not wait for the forest.
-        oddness = Oddness.NONE
+        oddness = _NOT_ODD
         if total >= self._odd:
             oddness = Oddness.MUCH if total >= self._very_odd and profile.mature else Oddness.SOME
         profile.take_in(seen, action.session_id, oddness)

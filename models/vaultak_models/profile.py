@@ -41,7 +41,7 @@ class Oddness(enum.IntEnum):
     MUCH = 2
 
 
-WAIT_US = {Oddness.SOME: _HOUR_US, Oddness.MUCH: 7 * 24 * _HOUR_US}
+WAIT_US = (0, _HOUR_US, 7 * 24 * _HOUR_US)
 """A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
@@ -140,10 +140,9 @@ class AgentProfile(msgspec.Struct, array_like=True):
     def _wait(self, seen: Sighting, oddness: Oddness) -> None:
         waiting = Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness])
         self.waiting.append(waiting)
-        if len(self.waiting) > MAX_WAITING:
-            del self.waiting[0]
-            self.due_us = min(waiting.due_us for waiting in self.waiting)
-        elif len(self.waiting) == 1 or waiting.due_us < self.due_us:
+        if len(self.waiting) > MAX_WAITING and self.waiting.pop(0).due_us <= self.due_us:
+            self.due_us = min([waiting.due_us for waiting in self.waiting])
+        if len(self.waiting) == 1 or waiting.due_us < self.due_us:
             self.due_us = waiting.due_us
 
     def _learn(self, seen: Sighting, after: str) -> None:

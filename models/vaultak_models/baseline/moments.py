@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from vaultak_models.baseline.ceiling import bounded
 from vaultak_models.baseline.tally import Count
 
 LARGEST = 1e18
@@ -31,10 +32,16 @@ class Moments(msgspec.Struct, array_like=True, gc=False):
         self.var = (1.0 - weight) * (self.var + change * (value - self.mean))
         self.mean += change
 
-    def z(self, value: float, least_deviation: float) -> float:
-        """Standard deviations above the mean (negative: below); a spread under `least_deviation` counts as that."""
+    def above(self, value: float, least_deviation: float, slack: float) -> float:
+        """Standard deviations above the mean, less `slack`, bounded.
+
+        A spread under `least_deviation` counts as that.
+        """
+        over = value - self.mean
+        if over <= slack * least_deviation:
+            return 0.0
         deviation = math.sqrt(self.var)
-        return (value - self.mean) / (deviation if deviation > least_deviation else least_deviation)
+        return bounded(over / (deviation if deviation > least_deviation else least_deviation) - slack)
 
 
 YOUNG = 500

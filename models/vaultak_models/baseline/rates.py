@@ -23,10 +23,13 @@ class Rate(msgspec.Struct, array_like=True, gc=False):
     since_us: Time = 0
     usual: Moments = msgspec.field(default_factory=Moments)
 
-    def excess(self) -> float:
-        """Standard deviations by which this action makes the count exceed the usual peak, on a logarithmic scale."""
+    def excess(self, slack: float) -> float:
+        """Standard deviations by which this action makes the count exceed the usual peak, on a logarithmic scale.
+
+        Less `slack`, bounded.
+        """
         usual = self.usual
-        return usual.z(math.log(self.count + 2.0), LEAST_DEVIATION) if usual.n >= ENOUGH else 0.0
+        return usual.above(math.log(self.count + 2.0), LEAST_DEVIATION, slack) if usual.n >= ENOUGH else 0.0
 
     def learn(self, ts_us: int, window_us: float) -> None:
         if self.count > self.peak:

@@ -8,6 +8,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from vaultak_models.baseline.ceiling import bounded
+
 MAX_COUNT = 2**53
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Tally = dict[str, Count]
@@ -21,17 +23,19 @@ def add(tally: dict[K, int], name: K, limit: int) -> None:
         tally[name] = times + 1
         return
     if len(tally) >= limit:
-        for rare in sorted(tally, key=lambda key: (tally[key], key))[: max(1, limit // 8)]:
+        for _, rare in sorted([(times, name) for name, times in tally.items()])[: max(1, limit // 8)]:
             del tally[rare]
     tally[name] = 1
 
 
-def surprise(times: int, total: int, alternatives: int) -> float:
-    """`-ln p` of what came `times` of `total`, with half a count for each of `alternatives` things that could come
-    (Krichevsky-Trofimov)."""
-    return math.log((total + 0.5 * (alternatives if alternatives > 2 else 2)) / (times + 0.5))
+def surprise(times: int, total: int, alternatives: int, slack: float) -> float:
+    """`-ln p - slack`, bounded, of what came `times` of `total`.
+
+    With half a count for each of `alternatives` things that could come (Krichevsky-Trofimov).
+    """
+    return bounded(math.log((total + 0.5 * (alternatives if alternatives > 2 else 2)) / (times + 0.5)) - slack)
 
 
 def most(tally: dict[K, int], n: int) -> Iterator[K]:
     """The `n` names counted most, ties in order of the alphabet."""
-    return iter(sorted(tally, key=lambda key: (-tally[key], key))[:n])
+    return iter([name for _, name in sorted([(-times, name) for name, times in tally.items()])[:n]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaultak_models.baseline.habit import Habit
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -12,7 +12,7 @@ LEAST_DEVIATION = 0.15
 
 def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations of the recent share of failures above the usual, less two."""
-    return bounded(profile.failures.z(profile.recent_failures, LEAST_DEVIATION) - 2.0)
+    return profile.failures.above(profile.recent_failures, LEAST_DEVIATION, 2.0)
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from vaultak_models.baseline.ceiling import CEILING, bounded
 from vaultak_models.baseline.habit import Habit
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
-
-CEILING = 12.0
-"""No single feature says more than this: about p = 6e-6."""
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -28,7 +26,4 @@ class Feature(msgspec.Struct, frozen=True):
     describe: Callable[[AgentProfile, Sighting, Habit | None], tuple[str, str]]
 
 
-def bounded(value: float) -> float:
-    if value <= 0.0:
-        return 0.0
-    return value if value < CEILING else CEILING
+__all__ = ["CEILING", "Feature", "bounded"]

@@ -18,9 +18,13 @@ def _new(seen: Sighting, habit: Habit) -> list[str]:
 
 def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`ln` of how many such actions came without the new member; 0 when there is none or too few came."""
-    if habit is None or habit.times < ENOUGH or not _new(seen, habit):
+    if habit is None or habit.times < ENOUGH:
         return 0.0
-    return bounded(math.log1p(habit.times))
+    known = habit.fields
+    for name in seen.fields:
+        if name not in known:
+            return bounded(math.log1p(habit.times))
+    return 0.0
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vaultak_models.baseline import tally
 from vaultak_models.baseline.habit import Habit
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -17,7 +17,7 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
     hours, hour = profile.hours, seen.hour
     if hours[hour] or hours[hour - 1] or hours[hour - 23] or profile.events < ENOUGH or hours.count(0) > 18:
         return 0.0
-    return bounded(tally.surprise(hours[hour], sum(hours), 24) - 3.2)
+    return tally.surprise(hours[hour], sum(hours), 24, 3.2)
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vaultak_models.baseline import tally
 from vaultak_models.baseline.habit import Habit
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -12,7 +12,7 @@ from vaultak_models.sighting import Sighting
 def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """`-ln p` of the kind of action, less what the agent's most usual kind would get."""
     times = 0 if habit is None else habit.times
-    return bounded(tally.surprise(times, profile.events, len(profile.habits) + 1) - 1.0)
+    return tally.surprise(times, profile.events, len(profile.habits) + 1, 1.0)
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from vaultak_models.baseline.habit import Habit
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
 
 def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations above the usual decayed count, on a logarithmic scale, less two."""
-    return bounded(profile.rates.minute.excess() - 2.0)
+    return profile.rates.minute.excess(2.0)
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from vaultak_models.baseline.habit import Habit
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -17,7 +17,7 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
     """Standard deviations above the usual count so far, on a logarithmic scale, less two."""
     if habit is None or habit.repeats.n < ENOUGH:
         return 0.0
-    return bounded(habit.repeats.z(math.log1p(seen.repeats), LEAST_DEVIATION) - 2.0)
+    return habit.repeats.above(math.log1p(seen.repeats), LEAST_DEVIATION, 2.0)
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

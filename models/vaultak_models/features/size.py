@@ -6,7 +6,7 @@ import math
 
 from vaultak_models.baseline.habit import Habit
 from vaultak_models.baseline.moments import Moments
-from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.features.feature import Feature
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -23,7 +23,7 @@ def _usual(profile: AgentProfile, habit: Habit | None) -> Moments | None:
 def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float:
     """Standard deviations above the usual, of the logarithm of the size, less one."""
     usual = _usual(profile, habit)
-    return bounded(usual.z(seen.log_size, LEAST_DEVIATION) - 1.0) if usual else 0.0
+    return usual.above(seen.log_size, LEAST_DEVIATION, 1.0) if usual else 0.0
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -18,6 +18,7 @@ SHORT = 80
 _TOKEN = re.compile(r"[^\W_][\w@.:/+%&?=#-]*[^\W_]|[^\W_]")
 _PART = re.compile(r"[^\W_]+")
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://(www\.)?|^www\.")
+_ADDRESSING = frozenset("@/.:")
 _SUFFIX = re.compile(r"(ing|ied|ies|ed|es|s|e)$")
 
 
@@ -55,12 +56,14 @@ def forms(token: str) -> tuple[str, ...]:
 
 def is_address(token: str) -> bool:
     """Whether a token is an address, a path, an account or an identifier, not a word."""
-    return len(token) >= 4 and (any(c in token for c in "@/.:") or sum(c.isdigit() for c in token) >= 4)
+    return len(token) >= 4 and (not _ADDRESSING.isdisjoint(token) or sum(map(str.isdigit, token)) >= 4)
 
 
 def name_of(value: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of a value: the tokens of what it names as a whole (none for prose), and those of addresses in it."""
     text = value[:MAX_TEXT].lower()
+    if text.isalnum() and text.isascii() and len(text) <= SHORT:  # one word or number: no need to look for more
+        return (token_id(stem(text)),), (token_id(text),) if is_address(text) else ()
     found = [_SCHEME.sub("", match[0]).rstrip("/.:") for match in _TOKEN.finditer(text)][:MAX_TOKENS]
     addresses = tuple(dict.fromkeys(token_id(token) for token in found if is_address(token)))[:16]
     whole = tuple(dict.fromkeys(token_id(stem(token)) for token in found)) if len(value) <= SHORT else ()

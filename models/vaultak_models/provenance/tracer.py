@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from vaultak.wire import Action, Context, Outcome
@@ -30,7 +28,7 @@ class Session(msgspec.Struct, array_like=True):
     suspect: bool = False
 
 
-class Encounter(NamedTuple):
+class Encounter(msgspec.Struct, gc=False):
     """What a session says of an action."""
 
     unmentioned: tuple[str, ...]
