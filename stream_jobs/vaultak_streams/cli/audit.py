@@ -9,18 +9,21 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vaultak.errors import ConfigurationError, VaultakError
+from vaultak.errors import VaultakError
 from vaultak_streams.audit.export import Format, export
 from vaultak_streams.audit.findings import Report
 from vaultak_streams.audit.query import Wanted, ask, ask_sql
 from vaultak_streams.audit.verify import verify as verify_trail
-from vaultak_streams.cli.connections import current_settings, open_store
+from vaultak_streams.cli import audit_keeping
+from vaultak_streams.cli.connections import current_settings, open_store, store_dsn
 from vaultak_streams.cli.output import print_json, print_table, say
 from vaultak_streams.store.queries import moment
 
 app = typer.Typer(
     help="Ask the audit trail, prove it, hand it on, keep it.", no_args_is_help=True, rich_markup_mode=None
 )
+
+audit_keeping.register(app)
 
 
 @app.callback()
@@ -123,13 +126,6 @@ def verify(
         _print_report(report)
     if not report.clean:
         raise typer.Exit(1)
-
-
-def store_dsn() -> str:
-    """Where the store is. Raises `ConfigurationError` when nothing says so."""
-    if not (dsn := current_settings().clickhouse_dsn):
-        raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set, and no local stack runs")
-    return dsn
 
 
 def _report_members(report: Report) -> dict[str, object]:

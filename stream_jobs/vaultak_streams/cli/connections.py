@@ -32,13 +32,17 @@ def _named(*names: str) -> bool:
     return any(os.environ.get(name, "").strip() for name in names)
 
 
-@contextlib.contextmanager
-def open_store() -> Iterator[Store]:
-    """The audit store. Raises `ConfigurationError` when nothing says where it is."""
-    settings = current_settings()
-    if not settings.clickhouse_dsn:
+def store_dsn() -> str:
+    """Where the audit store is. Raises `ConfigurationError` when nothing says so."""
+    if not (dsn := current_settings().clickhouse_dsn):
         raise ConfigurationError(
             "VAULTAK_CLICKHOUSE_DSN: not set, and no local stack runs; set it or start one with `vaultak up`"
         )
-    with connect(settings.clickhouse_dsn) as store:
+    return dsn
+
+
+@contextlib.contextmanager
+def open_store() -> Iterator[Store]:
+    """The audit store. Raises `ConfigurationError` when nothing says where it is."""
+    with connect(store_dsn()) as store:
         yield store
