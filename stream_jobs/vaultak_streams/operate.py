@@ -11,6 +11,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.config import Settings
 from vaultak.control.partition import partition_of, partitions_of
 from vaultak.errors import VaultakError
@@ -52,6 +53,19 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     acks: tuple[Ack, ...]
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """What an approval covers besides the action that waits, and for how many seconds from now."""
+
+    scope: GrantScope
+    for_s: float = DEFAULT_GRANT_S
+
+    def added_to(self, command: Command) -> Command:
+        if self.scope is GrantScope.ONCE:
+            return command
+        until = format_ts(time.time() + self.for_s)
+        return msgspec.structs.replace(command, scope=self.scope.value, grant_until=until)
+
+
 class BrokerUnavailableError(VaultakError):
     """The broker did not answer."""
 
@@ -67,14 +81,17 @@ async def send_command(
     incident_id: str = "",
     issued_by: str = "operator",
     ack_timeout_s: float = 3.0,
+    grant: Grant | None = None,
 ) -> Delivery:
     """Publish one command, remember the state it leads to, and collect acknowledgements.
+
+    `grant` goes with an approval: what else it covers.
 
     The acks partition is read from its end as it was *before* the command, so no answer is missed. Raises
     `BrokerUnavailableError` when nothing could be sent.
     """
     unsigned = _command(agent_id, command, reason, action_id, incident_id, issued_by)
-    signed = sign(unsigned)
+    signed = sign(unsigned if grant is None else grant.added_to(unsigned))
     async with _clients(settings) as (producer, consumer):
         await _seek_to_end(consumer, settings.topics.acks, agent_id)
         await _publish(producer, settings, signed)

@@ -14,12 +14,16 @@ from starlette.testclient import TestClient
 from console.conftest import TOKEN, csrf_of
 from console.recorded import HELD, HOSTILE, HOSTILE_AGENT, INCIDENT, ROGUE
 from vaultak.config import Settings
+from vaultak.wire import Decision
 from vaultak_devstack.keys import command_signer
+from vaultak_streams.backtest import remember
+from vaultak_streams.backtest.report import Answers, Example, Group, make_report
 from vaultak_streams.console.app import build
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.live import MAX_WATCHERS
 from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.console.reading import Reader
+from vaultak_streams.policy import bundle_from
 
 pytestmark = pytest.mark.stack
 
@@ -165,6 +169,30 @@ def test_policy_shows_what_is_in_force_what_judged_and_what_matched(admin: TestC
         assert shown in text
 
 
+def test_policy_shows_what_the_last_back_test_found(admin: TestClient, settings: Settings) -> None:
+    assert "Last back-test" not in admin.get("/policy").text
+    example = Example("2026-11-20 10:00:00", ROGUE, "s", "a", "file_read", "/srv/<b>key.pem", "{}")
+    group = Group(ROGUE, Decision.ALLOW, Decision.BLOCK, (0,), (), 12, (example,))
+    bundle = bundle_from([("r.yaml", RULES)])
+    found = make_report(
+        bundle,
+        [group],
+        source="a recording",
+        unknown={},
+        answers=Answers(approved=4, approved_stopped=1),
+        elapsed_s=1.0,
+    )
+    remember(settings.data_dir, found)
+    text = admin.get("/policy").text
+    for shown in (
+        "Last back-test",
+        "12 actions more would be stopped",
+        "/srv/&lt;b&gt;key.pem",
+        "Of 4 that people approved, 1",
+    ):
+        assert shown in text
+
+
 def test_health_shows_lag_delays_and_dead_letters(admin: TestClient) -> None:
     text = admin.get("/health").text
     for shown in ("Waiting to be judged", "24 ms", "undecodable", "JSON is malformed"):
@@ -218,7 +246,9 @@ def test_what_is_waiting_can_be_answered_and_says_what_it_is(admin: TestClient) 
     "order",
     [{"command": "set_policy", "agent_id": "a"}, {"command": "pause"}, {"command": "approve", "agent_id": "a"},
      {"command": "rollback", "agent_id": "*"}, {"command": "pause", "agent_id": "a" * 300}, {},
-     {"command": "pause", "agent_id": "a", "reason": "x" * 501}],
+     {"command": "pause", "agent_id": "a", "reason": "x" * 501},
+     {"command": "approve", "agent_id": "a", "action_id": "b", "scope": "for ever"},
+     {"command": "deny", "agent_id": "a", "action_id": "b", "scope": "session"}],
 )  # fmt: skip
 def test_an_order_that_makes_no_sense_is_refused(admin: TestClient, order: dict[str, str]) -> None:
     assert admin.get("/act", params=order).status_code == 400

@@ -176,7 +176,7 @@ def _expected(bundle: Bundle, actions: list[dict[str, Any]]) -> tuple[list[int],
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(rules=RULES, actions=st.lists(ACTIONS, min_size=1, max_size=30))
 def test_a_back_test_says_what_the_closures_say(

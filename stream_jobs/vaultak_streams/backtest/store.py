@@ -147,7 +147,7 @@ def _question(bundle: Bundle, since: str | None, until: str | None) -> _Question
         "chars": EXAMPLE_CHARS,
     }
     unknown = {rule.id: t.unknown for rule, t in zip(bundle.rules, rules, strict=True) if t.unknown}
-    definitions = ", ".join([*translator.definitions, *codes, "toUInt8(0) AS nothing"])
+    definitions = ", ".join([*translator.definitions, *codes, "materialize(toUInt8(0)) AS nothing"])
     return _Question(definitions, ", ".join([*names, "nothing"]), parameters, unknown)
 
 

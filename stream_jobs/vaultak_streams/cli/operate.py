@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.emitter import Emitter
 from vaultak.publish import Publisher
 from vaultak.redact import Redactor
@@ -18,7 +19,7 @@ from vaultak.wire import CommandType
 from vaultak_devstack.keys import command_signer
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import print_json, print_table, say, warn
-from vaultak_streams.operate import STATE_AFTER, BrokerUnavailableError, Delivery, send_command
+from vaultak_streams.operate import STATE_AFTER, BrokerUnavailableError, Delivery, Grant, send_command
 from vaultak_streams.store import queries
 
 Agent = Annotated[str, typer.Argument(help="the agent's id; `*` means every agent")]
@@ -121,9 +122,22 @@ def _answered(agent: str, reason: str, wait_s: float, as_json: bool) -> bool | N
         return None
 
 
-def approve(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False) -> None:
-    """Let one held action run."""
-    _order(agent, CommandType.APPROVE, reason, wait, as_json, action_id)
+def approve(
+    agent: Agent,
+    action_id: ActionId,
+    reason: Reason = "",
+    scope: Annotated[
+        GrantScope,
+        typer.Option(
+            help="`once`; `session`: the same again in its session; `pattern`: this kind of action on this resource"
+        ),
+    ] = GrantScope.ONCE,
+    for_s: Annotated[float, typer.Option("--for", help="seconds that a wider scope holds", min=1)] = DEFAULT_GRANT_S,
+    wait: Wait = 3.0,
+    as_json: AsJson = False,
+) -> None:
+    """Let one held action run, and with `--scope` what is like it, for a while."""
+    _order(agent, CommandType.APPROVE, reason, wait, as_json, action_id, Grant(scope, for_s))
 
 
 def deny(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.0, as_json: AsJson = False) -> None:
@@ -131,7 +145,15 @@ def deny(agent: Agent, action_id: ActionId, reason: Reason = "", wait: Wait = 3.
     _order(agent, CommandType.DENY, reason, wait, as_json, action_id)
 
 
-def _order(agent: str, command: CommandType, reason: str, wait_s: float, as_json: bool, action_id: str = "") -> bool:
+def _order(
+    agent: str,
+    command: CommandType,
+    reason: str,
+    wait_s: float,
+    as_json: bool,
+    action_id: str = "",
+    grant: Grant | None = None,
+) -> bool:
     """Send it and tell what came back; whether any instance answered."""
     settings = current_settings()
     delivery = asyncio.run(
@@ -144,6 +166,7 @@ def _order(agent: str, command: CommandType, reason: str, wait_s: float, as_json
             action_id=action_id,
             issued_by=getpass.getuser(),
             ack_timeout_s=wait_s,
+            grant=grant,
         )
     )
     if as_json and (delivery.acks or command is not CommandType.ROLLBACK):

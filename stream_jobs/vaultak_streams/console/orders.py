@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from vaultak.approvals import GrantScope
 from vaultak.errors import VaultakError
 from vaultak.undo import StepResult
 from vaultak.wire import CommandType
 from vaultak.wire.commands import EVERY_AGENT
 from vaultak_streams.console.operators import Operator, Role
-from vaultak_streams.operate import Delivery
+from vaultak_streams.operate import Delivery, Grant
 
 MAX_REASON_CHARS = 500
 MAX_ID_CHARS = 256
@@ -41,6 +42,7 @@ class ConsoleOrder(msgspec.Struct, frozen=True, kw_only=True):
     action_id: str = ""
     incident_id: str = ""
     reason: str = ""
+    scope: str = ""
 
     @classmethod
     def of(cls, form: Mapping[str, object]) -> ConsoleOrder:
@@ -57,7 +59,13 @@ class ConsoleOrder(msgspec.Struct, frozen=True, kw_only=True):
             raise OrderError(f"`{command}` is for one agent at a time")
         if len(text["reason"]) > MAX_REASON_CHARS:
             raise OrderError(f"a reason has {MAX_REASON_CHARS} characters at most")
+        if text["scope"] and (command is not CommandType.APPROVE or text["scope"] not in list(GrantScope)):
+            raise OrderError("a scope is `once`, `session` or `pattern`, and goes with an approval")
         return cls(**{**text, "command": command})  # type: ignore[arg-type]
+
+    @property
+    def grant(self) -> Grant | None:
+        return Grant(GrantScope(self.scope)) if self.scope else None
 
     @property
     def needs(self) -> Role:

@@ -112,6 +112,7 @@ async def _send(desk: Desk, operator: Operator, order: ConsoleOrder) -> Done:
             incident_id=order.incident_id,
             issued_by=operator.issuer,
             ack_timeout_s=ROLLBACK_WAIT_S if rollback else ACK_WAIT_S,
+            grant=order.grant,
         )
     except BrokerUnavailableError as e:
         raise HTTPException(503, f"Nothing was sent: {e}") from None

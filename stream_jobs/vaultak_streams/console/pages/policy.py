@@ -1,4 +1,4 @@
-"""The policy: what is in force here, which versions judged, which rules matched."""
+"""The policy: what is in force here, which versions judged, which rules matched, what the last back-test found."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.routing import Route
 from vaultak.errors import PolicyError
 from vaultak.policy import PolicySettings
 from vaultak.policy.rules.tree import Scope
+from vaultak_streams.backtest import last_backtest
 from vaultak_streams.console import queries
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.rendering import page
@@ -21,6 +22,8 @@ from vaultak_streams.policy_files import load_policy
 DAYS = 7
 
 MAX_RULES = 500
+MAX_CHANGES = 12
+"""Of the last back-test."""
 
 
 def routes(desk: Desk) -> list[Route]:
@@ -33,6 +36,7 @@ def routes(desk: Desk) -> list[Route]:
             ask(queries.decisions_by_policy, DAYS),
         )
         settings, problem = await asyncio.to_thread(_in_force, desk)
+        tried = await asyncio.to_thread(last_backtest, desk.settings.data_dir)
         return page(
             request,
             "policy.html",
@@ -44,6 +48,8 @@ def routes(desk: Desk) -> list[Route]:
             models=models,
             rules=_rules(settings, hits),
             days=DAYS,
+            tried=tried,
+            changes=tried.report.changes[:MAX_CHANGES] if tried else (),
         )
 
     return [Route("/policy", show)]
