@@ -7,6 +7,7 @@ directory. Nothing that is not signed by one of them is obeyed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -29,8 +30,12 @@ _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
 
 def load_cryptography() -> None:
-    """Import what verifying needs: tens of milliseconds that the first command would otherwise wait."""
-    import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+    """Import what verifying needs and use it once: tens of milliseconds that the first command would otherwise wait."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    with contextlib.suppress(InvalidSignature):
+        Ed25519PublicKey.from_public_bytes(bytes(32)).verify(bytes(64), b"")
 
 
 def key_id_of(public_key: bytes) -> str:
@@ -43,9 +48,7 @@ def signed_bytes(message: Command | PolicyRecord) -> bytes:
 
 def sign(message: Signed, private_key: Ed25519PrivateKey) -> Signed:
     """The message with `signature` (hex) and `key_id`. Deterministic."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    public = private_key.public_key().public_bytes_raw()
     signature = private_key.sign(signed_bytes(message)).hex()
     return msgspec.structs.replace(message, signature=signature, key_id=key_id_of(public))
 

@@ -84,6 +84,7 @@ class StreamJob(Generic[P]):
         self._active = asyncio.Event()
         self._suspects: dict[int, int] = {}
         self._stale: set[int] = set()
+        self._newly_assigned = asyncio.Event()
         self._stepping = asyncio.Lock()
         self._settling = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -95,6 +96,7 @@ class StreamJob(Generic[P]):
         from what the changelog and the committed offsets say."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._consume())
+            tasks.create_task(self._restore_ahead())
             tasks.create_task(self._checkpoints())
 
     def assigned(self, partitions: Iterable[int]) -> None:
@@ -110,6 +112,7 @@ class StreamJob(Generic[P]):
         self._sequence.start({})
         self._status.partitions = sorted(mine)
         self._active.set()
+        self._newly_assigned.set()
 
     async def revoked(self) -> None:
         """The partitions may go to someone else: finish the step under way and make it durable.
@@ -150,6 +153,15 @@ class StreamJob(Generic[P]):
             async with self._stepping:
                 await self._restore()
                 await self._step(batch)
+
+    async def _restore_ahead(self) -> None:
+        """As soon as partitions are assigned, so that the first event on them does not wait for it."""
+        while True:
+            await self._newly_assigned.wait()
+            self._newly_assigned.clear()
+            async with self._stepping:
+                if self._active.is_set():
+                    await self._restore()
 
     async def _restore(self) -> None:
         """Before the first step on newly assigned partitions: what is known of their agents."""
