@@ -50,7 +50,6 @@ def target_of(action_type: ActionType, resource: str) -> Target:
             _TARGETS[resource] = known
     target = known.get(name)
     if target is None:
-        static = DEFAULT_MODEL.assess(action_type, resource)
         resource = whole(resource)
         group = group_of(resource)
         target = known[name] = Target(
@@ -59,7 +58,7 @@ def target_of(action_type: ActionType, resource: str) -> Target:
             int(digest(resource), 16),
             _clip(group),
             token_id(resource),
-            static,
+            DEFAULT_MODEL.assess(action_type, resource),
         )
     return target
 

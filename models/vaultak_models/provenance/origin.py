@@ -66,10 +66,8 @@ NOTHING_TO_ASK = Origin(0.0, 1.0, 0.0, None, [])
 def trace_origin(
     resource: str, mentioned: Sequence[Mention], destructiveness: float, trace: Trace, requests: Requests, known: Known
 ) -> Origin:
-    """Judge one action, before it is added to the trace."""
+    """Judge one action of some effect in a session with a request, before it is added to the trace."""
     effect = min(1.0, (destructiveness - HARMLESS) / (EFFECTFUL - HARMLESS))
-    if effect <= 0.0 or not trace.request:
-        return NOTHING_TO_ASK
     familiar = min(1.0, requests.sessions / FAMILIAR_SESSIONS)
     found = _reason(resource, trace, requests)
     reason = 1.0 - familiar * (1.0 - found)

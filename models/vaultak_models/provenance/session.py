@@ -49,12 +49,16 @@ class Trace(msgspec.Struct, array_like=True):
 
     def use(self, kind: int, mentioned: Sequence[Mention]) -> None:
         """An action of this kind came, and mentioned these."""
-        if kind in self.kinds or len(self.kinds) < MAX_KINDS:
-            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        kinds = self.kinds
+        if kind in kinds:
+            kinds[kind] += 1
+        elif len(kinds) < MAX_KINDS:
+            kinds[kind] = 1
         used = self.used
         for mention in mentioned:
             for token in mention.tokens:
-                used.pop(token, None)
+                if token in used:
+                    del used[token]
                 used[token] = 1
         while len(used) > MAX_USED:
             del used[next(iter(used))]

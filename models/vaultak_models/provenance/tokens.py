@@ -12,6 +12,8 @@ MAX_TEXT = 32_768
 MAX_TOKENS = 1_000
 MAX_LEAVES = 48
 MAX_DEPTH = 6
+MAX_KEPT = 64
+"""Longer tokens are worked out each time: what is kept is bounded in bytes, not only in number."""
 SHORT = 80
 """Characters up to which a value names something; beyond it is prose, and only addresses in it are looked at."""
 
@@ -22,31 +24,49 @@ _ADDRESSING = frozenset("@/.:")
 _SUFFIX = re.compile(r"(ing|ied|ies|ed|es|s|e)$")
 
 
-@functools.lru_cache(maxsize=65_536)
 def token_id(token: str) -> int:
     """32 bits that stand for a token. Two tokens may share one; a session holds too few for that to matter."""
+    return _kept_id(token) if len(token) <= MAX_KEPT else _id(token)
+
+
+def _id(token: str) -> int:
     return int.from_bytes(hashlib.blake2b(token.encode(errors="replace"), digest_size=4).digest())
 
 
-@functools.lru_cache(maxsize=65_536)
+_kept_id = functools.lru_cache(maxsize=65_536)(_id)
+
+
 def stem(word: str) -> str:
     """A word without its ending, so that `sends` and `sending` are `send`."""
+    return _kept_stem(word) if len(word) <= MAX_KEPT else _stem(word)
+
+
+def _stem(word: str) -> str:
     cut = _SUFFIX.sub("", word)
     return cut if len(cut) >= 3 else word
+
+
+_kept_stem = functools.lru_cache(maxsize=65_536)(_stem)
 
 
 def tokens(text: str, limit: int = MAX_TOKENS) -> list[int]:
     """The tokens of a text, without repetition, in order: words by stem, and addresses, numbers and names whole."""
     found: dict[int, None] = {}
-    for match in _TOKEN.finditer(text[:MAX_TEXT].lower()):
-        for token in forms(match[0]):
-            found[token_id(token)] = None
+    for token in _TOKEN.findall(text[:MAX_TEXT].lower()):
+        for form in _kept_form_ids(token) if len(token) <= MAX_KEPT else _form_ids(token):
+            found[form] = None
         if len(found) >= limit:
             break
     return list(found)[:limit]
 
 
-@functools.lru_cache(maxsize=65_536)
+def _form_ids(token: str) -> tuple[int, ...]:
+    return tuple(map(token_id, forms(token)))
+
+
+_kept_form_ids = functools.lru_cache(maxsize=65_536)(_form_ids)
+
+
 def forms(token: str) -> tuple[str, ...]:
     """What a token is remembered as: itself without a scheme, and its parts."""
     whole = _SCHEME.sub("", token).rstrip("/.:")

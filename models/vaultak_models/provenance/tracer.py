@@ -7,7 +7,7 @@ import msgspec
 from vaultak.wire import Action, Context, Outcome
 from vaultak_models.provenance.known import Known
 from vaultak_models.provenance.mentions import Mention, mentions
-from vaultak_models.provenance.origin import Origin, arguments_of, trace_origin
+from vaultak_models.provenance.origin import HARMLESS, NOTHING_TO_ASK, Origin, arguments_of, trace_origin
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
 from vaultak_models.target import Target
@@ -51,23 +51,21 @@ class Tracer(msgspec.Struct, array_like=True):
         trace = session.trace
         mentioned = mentions(action.payload)
         repeats = trace.kinds.get(target.token, 0)
-        unmentioned = _unmentioned(mentioned, trace)
-        origin = trace_origin(target.resource, mentioned, destructiveness, trace, self.requests, self.known)
+        unmentioned = _unmentioned(mentioned, trace) if mentioned else ()
+        origin = NOTHING_TO_ASK
+        if trace.request and destructiveness > HARMLESS:
+            origin = trace_origin(target.resource, mentioned, destructiveness, trace, self.requests, self.known)
         if origin.provenance >= SUSPECT and not session.suspect:
-            session.suspect = not self._learning
-        if len(session.places) < MAX_PLACES:
+            session.suspect = self.requests.sessions >= LEARNING_SESSIONS
+        if mentioned and len(session.places) < MAX_PLACES:
             session.places += self._places(target.resource, mentioned, origin, trace)
             del session.places[MAX_PLACES:]
         trace.use(target.token, mentioned)
         return Encounter(unmentioned, repeats, origin)
 
-    @property
-    def _learning(self) -> bool:
-        return self.requests.sessions < LEARNING_SESSIONS
-
     def _places(self, resource: str, mentioned: list[Mention], origin: Origin, trace: Trace) -> list[int]:
         """Where the action has values that the session may teach."""
-        learning = self._learning
+        learning = self.requests.sessions < LEARNING_SESSIONS
         if origin.provenance >= DOUBTFUL and not learning:
             return []
         if learning or not trace.said:
