@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from pathlib import Path
 
 from vaultak.emitter import Emitter
 from vaultak.redact import Redactor
 from vaultak.wire import ActionType, Decision, Factors, Local, OutcomeStatus, Topics, Verdict, encode
 from vaultak.wire.ids import uuid7
 from vaultak.wire.timestamps import format_ts
+from vaultak_streams.audit.anchoring import Seals
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
 from vaultak_streams.sink.rows import Row, routes
@@ -76,10 +78,14 @@ class Recorder:
         self.emit(TOPICS.verdicts, agent_id.encode(), encode(verdict), [])
 
 
-def store_records(dsn: str, records: list[Record], now: dt.datetime | None = None) -> None:
+def store_records(
+    dsn: str, records: list[Record], now: dt.datetime | None = None, data_dir: Path | None = None
+) -> None:
     """As the sink does, an hour ago."""
     batch = Batch(routes(TOPICS), now or dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
     batch.add(records)
+    if data_dir is not None:
+        Seals(data_dir).seal(batch.tables().get("action_parts", []))
     with connect(dsn) as store:
         for table, rows in batch.tables().items():
             store.insert(table, *columns_of(rows))

@@ -1,4 +1,4 @@
-"""The sink's side of anchors: never a reason to stop storing, every failure counted."""
+"""The sink's side of anchors and seals: never a reason to stop storing, every failure counted or told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from vaultak.errors import VaultakError
 from vaultak_devstack.keys import load_or_create_key
 from vaultak_streams.audit.anchor_file import EVERY_S, AnchorFile
 from vaultak_streams.audit.anchors import heads_of
+from vaultak_streams.audit.seals import load_or_create_key as load_or_create_audit_key
+from vaultak_streams.audit.seals import seal_rows
 
 log = structlog.get_logger("vaultak.anchors")
 
@@ -64,3 +66,19 @@ class Anchors:
         self.errors += 1
         if self.errors.bit_count() == 1:  # the first, and ever more seldom
             log.error("chains are not anchored: a cut tail would not show", error=str(error), times=self.errors)
+
+
+class Seals:
+    """Seals verdicts. Without a key they stay unsealed, which a verification tells."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._key: bytes | None = None
+        try:
+            self._key = load_or_create_audit_key(data_dir)
+        except (OSError, VaultakError) as e:
+            log.error("verdicts are not sealed: editing one would not show", error=str(e))
+
+    def seal(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Seal the verdicts among these rows of `action_parts`."""
+        if self._key is not None:
+            seal_rows(rows, self._key)

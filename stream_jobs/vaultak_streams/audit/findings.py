@@ -21,7 +21,7 @@ class What(enum.StrEnum):
     ACTION_CHANGED = "action_changed"
     ACTION_MISSING = "action_missing"
     ACTION_INVENTED = "action_invented"
-    VERDICTS_CHANGED = "verdicts_changed"
+    VERDICT_CHANGED = "verdict_changed"
     ANCHOR_BROKEN = "anchor_broken"
     NO_OUTCOME = "no_outcome"
     NO_VERDICT = "no_verdict"
@@ -40,7 +40,7 @@ MEANING: dict[What, str] = {
     What.ACTION_CHANGED: "the row of the action differs from the events it was made of: it was edited by hand",
     What.ACTION_MISSING: "the event is stored, the row of its action is not: it was deleted",
     What.ACTION_INVENTED: "the row of the action has no event behind it: it was added by hand, or its event deleted",
-    What.VERDICTS_CHANGED: "the verdicts of this hour are not those that were sealed: one was edited, added or deleted",
+    What.VERDICT_CHANGED: "the verdict is not the one that the sink wrote: it was edited or added by hand",
     What.ANCHOR_BROKEN: "the file of anchors was changed, or cut in its middle: what it says cannot be relied upon",
     What.NO_OUTCOME: "it was allowed, its agent went on, and nobody said what came of it: look at what it did",
     What.NO_VERDICT: "the pipeline never judged it: it failed on this action, or was gone around",
@@ -74,7 +74,8 @@ class Report(msgspec.Struct):
     """Events of producers that send no sequence number: held to their rows, not to each other."""
     undecodable: int = 0
     anchored_chains: int = 0
-    sealed_hours: int = 0
+    verdicts: int | None = None
+    """Verdicts whose seal was checked; `None`: the key is not here."""
     seconds: float = 0.0
     findings: list[Finding] = []
     left_off: int = 0

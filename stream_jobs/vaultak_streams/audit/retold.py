@@ -27,7 +27,7 @@ _ARRIVAL = {"ingested_at", "ingested_day"}
 _OUTCOME = {"outcome_status", "outcome_ts", "duration_ms", "content", "error"}
 _VERDICT = {
     "scored_ts", "risk", "destructiveness", "sensitivity", "payload_factor", "rate", "behaviour", "provenance",
-    "explanation", "decision", "rules", "reasons", "policy_version", "model_version", "baseline_events",
+    "explanation", "decision", "rules", "reasons", "policy_version", "model_version", "baseline_events", "verdict_seal",
 }  # fmt: skip
 _KEYS = {"agent_id", "action_id"}
 

@@ -15,6 +15,7 @@ from vaultak_streams.audit.chains import LONG_AGO, AgentRange, Chain, agent_rang
 from vaultak_streams.audit.confirm import confirmed
 from vaultak_streams.audit.findings import Finding, Report, What
 from vaultak_streams.audit.retention import kept_since
+from vaultak_streams.audit.seals import Checked, changed, load_key
 from vaultak_streams.store.client import Store
 
 LISTED_PER_CHAIN = 100
@@ -32,8 +33,8 @@ def verify(
 ) -> Report:
     """Everything stored since then, of this agent or of all.
 
-    `chains_only`: the messages, not the rows made of them. `data_dir`: where the sink's anchors and the trusted keys
-    are; without it a chain whose end was cut off looks complete.
+    `chains_only`: the messages, not the rows made of them. `data_dir`: where the sink's anchors, the trusted keys and
+    the audit key are; without it a chain whose end was cut off looks complete, and verdicts are not checked.
 
     Reads only; the viewer's rights suffice. Memory is bounded by `chains.GROUP_ROWS`, whatever the size of the store.
     """
@@ -46,6 +47,8 @@ def verify(
     anchored = _anchored(data_dir, bounds, agent_id)
     report.anchored_chains = len(anchored.chains)
     note(report, anchored.flaws)
+    key = load_key(data_dir) if data_dir is not None and not chains_only else None
+    checked = Checked()
     seen: set[ChainName] = set()
     for agents in agent_ranges(store, agent_id, since):
         stored: dict[ChainName, Chain] = {}
@@ -58,6 +61,9 @@ def verify(
         seen |= stored.keys() & anchored.chains.keys()
         if not chains_only:
             _compare_rows(store, report, agents, bounds)
+        if key is not None:
+            note(report, changed(store, agents, since, key, checked), LISTED)
+    report.verdicts = checked.verdicts if key is not None else None
     note(report, vanished(seen, anchored), LISTED)
     report.seconds = round(time.monotonic() - started, 3)
     return report

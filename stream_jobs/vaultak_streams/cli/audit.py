@@ -144,5 +144,7 @@ def _print_report(report: Report) -> None:
     looked_at = f"{report.events:,} events in {report.chains:,} chains, {report.actions:,} actions"
     found = len(report.findings) + report.left_off
     say(f"{looked_at} in {report.seconds:.1f} s: {f'{found:,} findings' if found else 'complete and untouched'}")
+    if report.verdicts is None and report.actions:
+        say("verdicts were not checked: the sink's audit key is not here (see docs/audit.md)")
     if report.unchained:
         say(f"{report.unchained:,} events came without a number: only their rows could be checked")

@@ -18,7 +18,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from vaultak.config import Settings
 from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
-from vaultak_streams.audit.anchoring import Anchors
+from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
 from vaultak_streams.sink.rows import Row, routes
@@ -71,6 +71,7 @@ class Sink:
         self._stopping = asyncio.Event()
         self._store: Store | None = None
         self._anchors = Anchors(settings.data_dir)
+        self._seals = Seals(settings.data_dir)
         self.stats = SinkStats()
 
     def stop(self) -> None:
@@ -129,6 +130,7 @@ class Sink:
             batch = Batch(self._routes, dt.datetime.now(dt.UTC))
             for partition, records in fetched.items():
                 batch.add(_records(partition, records))
+            self._seals.seal(batch.tables().get("action_parts", []))
             if not await self._store_all(batch):
                 return
             self._anchors.note(batch.tables().get("events_log", []))
