@@ -1,15 +1,18 @@
-"""What a bundle of rules costs: loading it, and one decision, at 10, 100 and 1,000 rules."""
+"""What a bundle of rules costs: loading it, and one decision, at 10, 100 and 1,000 rules, beside Casbin's enforcer."""
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
+from bench.timing import Sample, say, table, time_each
 from vaultak.policy.rules import And, Bundle, CompiledRules, Enforce, Operator, Or, Rule, Test, decode_bundle
 
-DECISIONS = 20_000
+SIZES = (10, 100, 1000)
+LOADS = 15
 
 
 def bundle(size: int, distinct: bool) -> Bundle:
@@ -29,38 +32,82 @@ def _rule(n: int, distinct: bool) -> Rule:
     return Rule(id=f"r{n}", title="a rule of the bench", condition=And((where, what)), enforce=Enforce.BLOCK)
 
 
-def measure(size: int, distinct: bool) -> tuple[float, float, float]:
-    """Load in ms, then p50 and p99 of a decision in us; the last rule is the one that matches."""
-    text = msgspec.json.encode(bundle(size, distinct))
-    started = time.perf_counter_ns()
-    rules = CompiledRules(decode_bundle(text))
-    load_ms = (time.perf_counter_ns() - started) / 1e6
-    last = size - 1
-    fields = {
-        "action_type": "tool_call",
-        "tool": f"tool_{last}",
-        "resource": f"/srv/{last:06d}/x",
-        "payload": {"sql": f"DROP TABLE t{last}"},
-        "risk": 0.2,
-    }
-    assert rules.evaluate(fields).rules == (f"r{last}",)
-    taken = []
-    for _ in range(DECISIONS if distinct else DECISIONS // 20):
+def _fields(last: int) -> dict[str, Any]:
+    """An action that the last rule alone matches."""
+    return {
+        "action_type": "tool_call", "tool": f"tool_{last}", "resource": f"/srv/{last:06d}/x",
+        "payload": {"sql": f"DROP TABLE t{last}"}, "risk": 0.2,
+    }  # fmt: skip
+
+
+def _decisions(size: int, distinct: bool) -> list[Sample]:
+    rules = CompiledRules(bundle(size, distinct))
+    fields = _fields(size - 1)
+    other = {**fields, "tool": "another", "resource": "/home/x"}
+    assert rules.evaluate(fields).rules == (f"r{size - 1}",)
+    assert rules.evaluate(other).rules == ()
+    n = 20_000 if distinct else 1_000
+    kind = "indexed" if distinct else "not indexed"
+    return [
+        time_each(f"{size} rules, {kind}, the last one matches", lambda: rules.evaluate(fields), n),
+        time_each(f"{size} rules, {kind}, none matches", lambda: rules.evaluate(other), n),
+    ]
+
+
+def _load(size: int) -> Sample:
+    values = []
+    for k in range(LOADS):
+        text = msgspec.json.encode(bundle(size, True)).replace(b"drop", b"drop%d" % k)  # no expression is known already
         started = time.perf_counter_ns()
-        rules.evaluate(fields)
-        taken.append((time.perf_counter_ns() - started) / 1e3)
-    taken.sort()
-    return load_ms, taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+        CompiledRules(decode_bundle(text))
+        values.append((time.perf_counter_ns() - started) / 1e3)
+    return Sample(f"{size} rules", sorted(values))
 
 
-def main() -> int:
-    print(f"{'rules':>6} {'indexed':>8} {'load ms':>8} {'p50 us':>8} {'p99 us':>8}")
-    for distinct in (True, False):
-        for size in (10, 100, 1000):
-            load_ms, p50, p99 = measure(size, distinct)
-            print(f"{size:>6} {'yes' if distinct else 'no':>8} {load_ms:>8.1f} {p50:>8.1f} {p99:>8.1f}")
-    return 0
+MODEL = """
+[request_definition]
+r = tool, resource
+[policy_definition]
+p = tool, resource, eft
+[policy_effect]
+e = !some(where (p.eft == deny))
+[matchers]
+m = (p.tool == "*" || r.tool == p.tool) && keyMatch(r.resource, p.resource)
+"""
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _casbin(size: int) -> Callable[[], object] | None:
+    """The same demands for tool or prefix as a Casbin policy; it has no payloads, risks or regular expressions here."""
+    try:
+        import casbin
+    except ImportError:
+        return None
+    model = casbin.Model()
+    model.load_model_from_text(MODEL)
+    enforcer = casbin.Enforcer(model)
+    enforcer.add_policies(
+        [[f"tool_{n}", "*", "deny"] if n % 2 else ["*", f"/srv/{n:06d}/*", "deny"] for n in range(size)]
+    )
+    fields = _fields(size - 1)
+    assert enforcer.enforce(fields["tool"], fields["resource"]) is False
+    return lambda: enforcer.enforce(fields["tool"], fields["resource"])
+
+
+def main() -> None:
+    for size in SIZES:
+        samples = _decisions(size, True) + _decisions(size, False)
+        peer = _casbin(size)
+        if peer is None:
+            say("beside Casbin where it is installed: `pip install casbin`")
+        else:
+            samples.append(time_each(f"{size} rules, Casbin", peer, 50, warmup=3))
+        table(f"policy: one decision, {size} rules", HEADER, _rows(samples))
+    table("policy: loading a bundle", HEADER, _rows([_load(size) for size in SIZES]))
+
+
+HEADER = ("operation", "p50 us", "p95 us", "p99 us", "x first")
+
+
+def _rows(samples: list[Sample]) -> list[tuple[object, ...]]:
+    first = samples[0].median
+    return [(s.name, *(f"{s.percentile(p):,.1f}" for p in (50, 95, 99)), f"{s.median / first:.2f}") for s in samples]

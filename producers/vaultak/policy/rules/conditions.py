@@ -31,6 +31,11 @@ REGEX_MEMORY_BYTES = 1 << 20
 """Of one compiled expression: a counted repetition of counted repetitions is refused, not built."""
 
 
+_OPTIONS = re2.Options()
+_OPTIONS.max_mem = REGEX_MEMORY_BYTES
+_OPTIONS.log_errors = False
+
+
 class ConditionError(Exception):
     """A field has a value that the test cannot judge. The rule's `on_error` decides."""
 
@@ -165,11 +170,8 @@ def compile_regex(pattern: str) -> Any:
     """An RE2 expression. Raises `PolicyError` when it is too long, too costly or not one."""
     if len(pattern) > MAX_REGEX_CHARS:
         raise PolicyError(f"regular expression is longer than {MAX_REGEX_CHARS} characters")
-    options = re2.Options()
-    options.max_mem = REGEX_MEMORY_BYTES
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
+        return re2.compile(pattern, _OPTIONS)
     except (re2.error, UnicodeEncodeError) as e:
         raise PolicyError(f"`{pattern}` is not a regular expression of RE2: {e}") from None
 

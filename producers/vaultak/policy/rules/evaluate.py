@@ -77,6 +77,7 @@ class CompiledRules:
         self._timings = tuple(timed for _, timed in compiled)
         self.is_pure = all(timed is None for timed in self._timings)
         """Whether a verdict depends on nothing but the fields: no rule has a `rate` or `active`."""
+        self._verdicts: dict[str, RuleVerdict] = {}
         self._index = RuleIndex([rule.condition for rule in bundle.rules])
 
     def evaluate(self, fields: Fields, occasion: Occasion | None = None) -> RuleVerdict:
@@ -98,7 +99,16 @@ class CompiledRules:
                     matched.append(rule)
             except Exception as e:  # noqa: BLE001 - whatever it is, the rule has not been evaluated
                 failed.append((rule, f"rule `{rule.id}`: {e}"))
-        return _verdict(matched, failed) if matched or failed else NOTHING
+        if failed or len(matched) > 1:
+            return _verdict(matched, failed)
+        return self._alone(matched[0]) if matched else NOTHING
+
+    def _alone(self, rule: Rule) -> RuleVerdict:
+        """The verdict where one rule matches and nothing else: nearly every one that is not `NOTHING`."""
+        known = self._verdicts.get(rule.id)
+        if known is None:
+            known = self._verdicts[rule.id] = _verdict([rule], [])
+        return known
 
 
 def _compile_rule(rule: Rule) -> tuple[Predicate, Timed | None]:
