@@ -13,6 +13,7 @@ from vaultak_models.baseline.habit import Following, Habit
 from vaultak_models.baseline.moments import Moments, Time
 from vaultak_models.baseline.rates import Rates
 from vaultak_models.baseline.tally import Count
+from vaultak_models.provenance.known import WIDTH
 from vaultak_models.provenance.tracer import Tracer
 from vaultak_models.sighting import Sighting
 from vaultak_models.target import whole
@@ -52,9 +53,16 @@ MAX_BYTES = 128 * 1024
 class Waiting(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An action that is not learnt yet, and the kind of the one before it."""
 
-    seen: Sighting
-    after: str
     due_us: Time
+    packed: bytes
+    """The rest: a fifth of what it takes as objects."""
+
+    @classmethod
+    def pack(cls, seen: Sighting, after: str, due_us: int) -> Waiting:
+        return cls(due_us, _encode((seen, after)))
+
+    def unpack(self) -> tuple[Sighting, str]:
+        return _waiting_decoder.decode(self.packed)
 
 
 class AgentProfile(msgspec.Struct, array_like=True):
@@ -115,7 +123,7 @@ class AgentProfile(msgspec.Struct, array_like=True):
             self.waiting = [waiting for waiting in self.waiting if ts_us < waiting.due_us]
             self.due_us = min((waiting.due_us for waiting in self.waiting), default=0)
             for waiting in due:
-                self._learn(waiting.seen, waiting.after)
+                self._learn(*waiting.unpack())
 
     def take_in(self, seen: Sighting, session_id: str, oddness: Oddness) -> None:
         """An action happened: learn it, or later when it was odd, or another of its session was."""
@@ -138,7 +146,9 @@ class AgentProfile(msgspec.Struct, array_like=True):
         self.recent_failures = min(1.0, self.recent_failures + FAILURE_WEIGHT)
 
     def _wait(self, seen: Sighting, oddness: Oddness) -> None:
-        waiting = Waiting(msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness])
+        waiting = Waiting.pack(
+            msgspec.structs.replace(seen, resource=""), self.last_kind, seen.ts_us + WAIT_US[oddness]
+        )
         self.waiting.append(waiting)
         if len(self.waiting) > MAX_WAITING and self.waiting.pop(0).due_us <= self.due_us:
             self.due_us = min([waiting.due_us for waiting in self.waiting])
@@ -229,12 +239,15 @@ class AgentProfile(msgspec.Struct, array_like=True):
             raise ValueError(f"a profile of {len(data)} bytes")
         try:
             profile = _decoder.decode(data)
+            for waiting in profile.waiting:
+                waiting.unpack()
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
             raise ValueError(f"not a profile: {e}") from None
-        if profile.version != PROFILE_VERSION or len(profile.hours) != 24:
+        if profile.version != PROFILE_VERSION or len(profile.hours) != 24 or len(profile.tracer.known.places) % WIDTH:
             raise ValueError(f"a profile of version {profile.version}, not {PROFILE_VERSION}")
         return profile
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AgentProfile)
+_waiting_decoder = msgspec.msgpack.Decoder(tuple[Sighting, str])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from vaultak.wire import Action, Context, Outcome
-from vaultak_models.provenance.known import Known
+from vaultak_models.provenance.known import Known, Place
 from vaultak_models.provenance.mentions import Mention, mentions
 from vaultak_models.provenance.origin import HARMLESS, NOTHING_TO_ASK, Origin, arguments_of, trace_origin
 from vaultak_models.provenance.requests import Requests
@@ -24,7 +24,7 @@ MAX_PLACES = 64
 
 class Session(msgspec.Struct, array_like=True):
     trace: Trace = msgspec.field(default_factory=Trace)
-    places: list[int] = []
+    places: list[Place] = []
     suspect: bool = False
 
 
