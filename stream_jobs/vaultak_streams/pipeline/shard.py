@@ -10,6 +10,7 @@ import msgspec
 from vaultak.wire import Event
 from vaultak_streams.pipeline.engine import P
 from vaultak_streams.pipeline.ledger import Ledger
+from vaultak_streams.pipeline.roster import Roster
 
 STATE_VERSION = 1
 
@@ -52,7 +53,7 @@ class Shard(Generic[P]):
 
     def __init__(self, partition: int, load_profile: Callable[[bytes], P], *, capacity: int = DEFAULT_CAPACITY) -> None:
         self.partition = partition
-        self.profiles: dict[str, P] = {}
+        self.profiles = Roster(load_profile)
         self.forgotten = 0
         self._load = load_profile
         self._capacity = capacity
@@ -88,8 +89,7 @@ class Shard(Generic[P]):
         """Before a step: from here `restore` can take these agents' profiles back."""
         for agent_id in agents:
             if agent_id not in self._journals:
-                profile = self.profiles.get(agent_id)
-                self._journals[agent_id] = _Journal(None if profile is None else profile.to_bytes(), [])
+                self._journals[agent_id] = _Journal(self.profiles.saved(agent_id), [])
 
     def learnt(self, events: Iterable[tuple[Event, int]]) -> None:
         """After a step: what the profiles have learnt from."""
@@ -108,8 +108,7 @@ class Shard(Generic[P]):
 
     def save(self, agent_id: str) -> bytes | None:
         """A profile's bytes, for `put_back`."""
-        profile = self.profiles.get(agent_id)
-        return None if profile is None else profile.to_bytes()
+        return self.profiles.saved(agent_id)
 
     def put_back(self, agent_id: str, profile: bytes | None) -> None:
         if profile is None:
@@ -148,16 +147,16 @@ class Shard(Generic[P]):
             self._ledgers.pop(agent_id, None)
             self.profiles.pop(agent_id, None)
             return
-        saved, profile = self._decode(agent_id, value)
+        saved = self._decode(agent_id, value)
         known = self._ledgers.get(agent_id)
         if known is not None and known.applied_offset > saved.ledger.applied_offset:
             return
         self._ledgers.pop(agent_id, None)
         self._ledgers[agent_id] = saved.ledger
-        if profile is None:
-            self.profiles.pop(agent_id, None)
+        if saved.profile:
+            self.profiles.pack(agent_id, saved.profile)
         else:
-            self.profiles[agent_id] = profile
+            self.profiles.pop(agent_id, None)
 
     def rewind(self, end: int) -> int:
         """The partition ends at `end`: ledgers that claim to be past it belong to a topic that was since made anew.
@@ -168,12 +167,13 @@ class Shard(Generic[P]):
             self.touch(agent_id)
         return len(beyond)
 
-    def _decode(self, agent_id: str, value: bytes) -> tuple[_Saved, P | None]:
+    def _decode(self, agent_id: str, value: bytes) -> _Saved:
         try:
             saved = _decoder.decode(value)
-            profile = self._load(saved.profile) if saved.profile else None
+            if saved.profile:
+                self._load(saved.profile)
         except (msgspec.MsgspecError, ValueError, RecursionError) as e:
             raise CorruptStateError(f"state of `{agent_id[:80]}`: {e}") from None
         if saved.version != STATE_VERSION:
             raise CorruptStateError(f"state of `{agent_id[:80]}` has version {saved.version}, not {STATE_VERSION}")
-        return saved, profile
+        return saved
