@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from vaultak_models.encounter import encounter
 from vaultak_models.exits import scorer
 from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
+from vaultak_models.forest import Floats
 from vaultak_models.model import RiskModel
 from vaultak_models.profile import READY_AFTER, AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
@@ -58,10 +59,13 @@ class RiskEngine:
     else: not on the cut into batches, not on other agents. Never raises on what an event holds.
     """
 
-    def __init__(self, model: RiskModel, config: RiskConfig = DEFAULT) -> None:
+    def __init__(
+        self, model: RiskModel, config: RiskConfig = DEFAULT, *, score: Callable[[Floats], Floats] | None = None
+    ) -> None:
+        """`score`: another way to score rows by the model's forest, for comparisons."""
         self._model = model
         self._config = config
-        self._score = scorer(model.forest)
+        self._score = score or scorer(model.forest)
         self._odd = reach(config.odd_evidence, model.tail_knots, model.tail_exceedance)
         self._very_odd = reach(config.very_odd_evidence, model.tail_knots, model.tail_exceedance)
 
