@@ -24,7 +24,8 @@ AGO_S = 6 * 3600
 class Recorder:
     """An agent's events, with the verdicts of a pipeline. Offsets rise over the recorder's life."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Topics = TOPICS) -> None:
+        self._topics = topics
         self.records: list[Record] = []
         self._emitters: dict[str, Emitter] = {}
         self.now_s = time.time() - AGO_S
@@ -34,7 +35,7 @@ class Recorder:
 
     def emitter(self, agent_id: str) -> Emitter:
         if agent_id not in self._emitters:
-            self._emitters[agent_id] = Emitter(agent_id, TOPICS.actions, self, Redactor())
+            self._emitters[agent_id] = Emitter(agent_id, self._topics.actions, self, Redactor())
         return self._emitters[agent_id]
 
     def rename(self, agent_id: str, instance: str) -> None:
@@ -75,7 +76,7 @@ class Recorder:
             scored_ts=format_ts(self.now_s + 0.2), risk=0.25, factors=Factors(), explanation=(), decision=decision,
             rules=(), reasons=("as usual",), policy_version="p1", model_version="m1", baseline_events=7,
         )  # fmt: skip
-        self.emit(TOPICS.verdicts, agent_id.encode(), encode(verdict), [])
+        self.emit(self._topics.verdicts, agent_id.encode(), encode(verdict), [])
 
 
 def store_records(

@@ -9,10 +9,11 @@ import pytest
 
 from audit.recorded import Recorder, store_records, stored_rows
 from vaultak.control.signatures import TrustStore
+from vaultak.wire import Head
 from vaultak_devstack.keys import load_or_create_key
 from vaultak_streams.audit.anchor_file import AnchorFile, anchors_dir, read_anchors
 from vaultak_streams.audit.anchoring import Anchors
-from vaultak_streams.audit.anchors import Head, heads_of, objection
+from vaultak_streams.audit.anchors import heads_of, objection
 from vaultak_streams.audit.findings import What
 from vaultak_streams.audit.verify import verify
 from vaultak_streams.store.client import connect

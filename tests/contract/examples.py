@@ -109,4 +109,12 @@ EXAMPLES = {
         value_bytes=2,
         value_sha256=_HASH,
     ),
+    "anchor": wire.Anchor(
+        ts=_COMMON["ts"],
+        number=3,
+        prev_hash=_HASH,
+        heads=(wire.Head("billing-bot", "host-1", 17, _HASH),),
+        signature="ab" * 64,
+        key_id="0123456789abcdef",
+    ),
 }

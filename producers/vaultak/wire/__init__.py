@@ -5,6 +5,7 @@ from these structs, `infra/asyncapi.yaml` refers to the schemas, and tests hold 
 It depends on msgspec alone, so that anything may import it.
 """
 
+from vaultak.wire.anchors import Anchor, Head
 from vaultak.wire.canonical import GENESIS_HASH, canonical_json, chain_hash
 from vaultak.wire.codec import (
     DecodeError,
@@ -49,6 +50,7 @@ __all__ = [
     "Action",
     "ActionType",
     "AgentState",
+    "Anchor",
     "Command",
     "CommandType",
     "Context",
@@ -59,6 +61,7 @@ __all__ = [
     "DecodeError",
     "Event",
     "Factors",
+    "Head",
     "Incident",
     "IncidentStatus",
     "Local",

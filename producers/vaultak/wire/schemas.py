@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from vaultak.wire.anchors import Anchor
 from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Action, Context, Outcome
@@ -30,6 +31,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "incident": Incident,
     "policy": PolicyRecord,
     "dead-letter": DeadLetter,
+    "anchor": Anchor,
 }
 
 

@@ -60,9 +60,13 @@ class Topics(msgspec.Struct, frozen=True):
     def dead_letter(self) -> str:
         return f"{self.prefix}.dead-letter"
 
+    @property
+    def anchors(self) -> str:
+        return f"{self.prefix}.anchors"
+
     def all(self) -> tuple[str, ...]:
-        """Every topic, in the order of the contract."""
+        """Every topic, in the order of the contract; `anchors` came later."""
         return (
             self.actions, self.verdicts, self.control, self.agent_state, self.acks, self.incidents,
-            self.policies, self.baselines, self.models, self.dead_letter,
+            self.policies, self.baselines, self.models, self.dead_letter, self.anchors,
         )  # fmt: skip

@@ -10,21 +10,25 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vaultak.wire import format_ts
-from vaultak_streams.audit.anchors import FIRST, Anchor, Head, digest, signed
+from vaultak.wire import Anchor, Head, format_ts
+from vaultak_streams.audit.anchors import FIRST, digest, signed
 
 EVERY_S = 60.0
 """A chain that goes on is anchored this often: what is cut off within it does not show."""
 
 MAX_PENDING = 50_000
 """Chains that wait for the next anchor; with more it is written at once."""
+
+MAX_HEADS = 500
+"""In one anchor: it has to fit into a Kafka message with the longest names."""
 
 MAX_WRITERS = 64
 
@@ -57,28 +61,32 @@ class AnchorFile:
     def due(self) -> bool:
         return bool(self._pending) and (time.monotonic() >= self._due_at or len(self._pending) >= MAX_PENDING)
 
-    def write(self) -> Anchor | None:
-        """Anchor what was noted since the last time, durably; `None` when there is nothing."""
+    def write(self) -> list[bytes]:
+        """Anchor what was noted since the last time, durably; returns the lines, one for each 500 chains."""
         self._due_at = time.monotonic() + self._every_s
-        if not self._pending:
-            return None
-        heads = tuple(self._pending.values())
-        anchor = signed(
-            Anchor(ts=format_ts(time.time()), number=self._number, prev_hash=self._last, heads=heads), self._key
-        )
-        line = _encode(anchor) + b"\n"
+        lines = []
+        while self._pending:
+            chains = list(islice(self._pending, MAX_HEADS))
+            lines.append(self._write([self._pending[chain] for chain in chains]))
+            for chain in chains:
+                del self._pending[chain]
+        if lines:
+            os.fsync(self._file.fileno())
+        return lines
+
+    def _write(self, heads: Iterable[Head]) -> bytes:
+        anchor = Anchor(ts=format_ts(time.time()), number=self._number, prev_hash=self._last, heads=tuple(heads))
+        line = _encode(signed(anchor, self._key)) + b"\n"
         at = self._file.seek(0, os.SEEK_END)
         try:
             self._file.write(line)
             self._file.flush()
-            os.fsync(self._file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(at)
             raise
         self._number, self._last = self._number + 1, digest(line)
-        self._pending.clear()
-        return anchor
+        return line
 
     def close(self) -> None:
         self._file.close()
@@ -87,7 +95,7 @@ class AnchorFile:
 class Line(msgspec.Struct, frozen=True):
     """A line of a file of anchors: what it says, or what is wrong about it."""
 
-    path: Path
+    source: str
     number: int
     anchor: Anchor | None
     flaw: str = ""
@@ -108,10 +116,10 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[Line]:
         try:
             anchor = _decoder.decode(line)
         except msgspec.MsgspecError as e:
-            yield Line(path, number, None, f"is no anchor: {e}")
+            yield Line(path.name, number, None, f"is no anchor: {e}")
         else:
             flaw = "" if (anchor.number, anchor.prev_hash) == (number, before) else "does not follow the one before it"
-            yield Line(path, number, anchor, flaw)
+            yield Line(path.name, number, anchor, flaw)
             number = anchor.number
         number, before = number + 1, digest(line)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import msgspec
 
-from vaultak.wire import parse_ts
-from vaultak_streams.audit.anchor_file import read_anchors
-from vaultak_streams.audit.anchors import Anchor, Head, objection
+from vaultak.wire import Anchor, Head, parse_ts
+from vaultak_streams.audit.anchor_file import Line
+from vaultak_streams.audit.anchors import objection
 from vaultak_streams.audit.chains import AgentRange, Chain
 from vaultak_streams.audit.findings import Finding, What
 from vaultak_streams.store.client import Store
@@ -36,13 +35,13 @@ class Anchored(msgspec.Struct):
     flaws: list[Finding] = []
 
 
-def load_anchors(data_dir: Path, trusted: Mapping[str, bytes], *, after: dt.datetime, agent_id: str = "") -> Anchored:
+def weigh(lines: Iterable[Line], trusted: Mapping[str, bytes], *, after: dt.datetime, agent_id: str = "") -> Anchored:
     """Anchors written `after` then, of one agent or of all; only those that a trusted key signed count."""
     anchored = Anchored()
-    for line in read_anchors(data_dir):
+    for line in lines:
         doubt = objection(line.anchor, trusted) if line.anchor else ""
         if flaw := doubt or line.flaw:
-            detail = f"`{line.path.name}` line {line.number + 1}: {flaw}"
+            detail = f"`{line.source}` line {line.number + 1}: {flaw}"
             anchored.flaws.append(Finding(What.ANCHOR_BROKEN, detail=detail))
         if line.anchor and not doubt and _time(line.anchor) >= after + SLACK:
             _learn(anchored.chains, line.anchor.heads, agent_id)

@@ -40,14 +40,22 @@ class Anchors:
     def due(self) -> bool:
         return self._file is not None and self._file.due
 
-    def write(self) -> None:
-        """Anchor what was noted. Blocks for as long as the disk takes."""
+    def write(self) -> list[bytes]:
+        """Anchor what was noted; returns the anchors. Blocks for as long as the disk takes."""
         if self._file is None:
-            return
+            return []
         try:
-            self.written += self._file.write() is not None
+            lines = self._file.write()
         except OSError as e:
             self._failed(e)
+            return []
+        self.written += len(lines)
+        return lines
+
+    @property
+    def name(self) -> str:
+        """Of the file, which is the key of its anchors on the topic."""
+        return self._file.path.stem if self._file is not None else ""
 
     def close(self) -> None:
         """Anchor what is left, and leave the file to others."""

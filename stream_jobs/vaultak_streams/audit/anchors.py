@@ -8,34 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from vaultak.control.signatures import key_id_of
-from vaultak.wire import GENESIS_HASH, canonical_json
-
-
-class Head(msgspec.Struct, frozen=True, array_like=True):
-    """An event that was stored: how far a chain had come."""
-
-    agent_id: str
-    instance: str
-    seq: int
-    hash: str
-
-
-class Anchor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The chains that went on since the anchor before, as one sink stored them. `heads` are in no order."""
-
-    ts: str
-    number: Annotated[int, msgspec.Meta(ge=0)]
-    prev_hash: str
-    heads: tuple[Head, ...]
-    signature: str = ""
-    key_id: str = ""
+from vaultak.wire import GENESIS_HASH, Anchor, Head, canonical_json
 
 
 def signed(anchor: Anchor, key: Ed25519PrivateKey) -> Anchor:

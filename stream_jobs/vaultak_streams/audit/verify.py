@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vaultak.control.signatures import TrustStore
 from vaultak_streams.audit import retold
 from vaultak_streams.audit.actions import Bounds, compare
-from vaultak_streams.audit.anchored import Anchored, ChainName, disagreements, load_anchors, vanished
+from vaultak_streams.audit.anchor_file import Line, read_anchors
+from vaultak_streams.audit.anchored import Anchored, ChainName, disagreements, vanished, weigh
 from vaultak_streams.audit.chains import LONG_AGO, AgentRange, Chain, agent_ranges, walk
 from vaultak_streams.audit.confirm import confirmed
 from vaultak_streams.audit.findings import Finding, Report, What
@@ -30,11 +32,13 @@ def verify(
     since: dt.datetime | None = None,
     chains_only: bool = False,
     data_dir: Path | None = None,
+    published: Sequence[Line] = (),
 ) -> Report:
     """Everything stored since then, of this agent or of all.
 
     `chains_only`: the messages, not the rows made of them. `data_dir`: where the sink's anchors, the trusted keys and
     the audit key are; without it a chain whose end was cut off looks complete, and verdicts are not checked.
+    `published`: further anchors, from the topic.
 
     Reads only; the viewer's rights suffice. Memory is bounded by `chains.GROUP_ROWS`, whatever the size of the store.
     """
@@ -44,7 +48,7 @@ def verify(
     since = since or LONG_AGO
     bounds = Bounds(since, kept_since(store, now), now)
     _count(store, report, agent_id, since)
-    anchored = _anchored(data_dir, bounds, agent_id)
+    anchored = _anchored(data_dir, published, bounds, agent_id)
     report.anchored_chains = len(anchored.chains)
     note(report, anchored.flaws)
     key = load_key(data_dir) if data_dir is not None and not chains_only else None
@@ -78,11 +82,12 @@ def note(report: Report, findings: Iterable[Finding], limit: int = LISTED_PER_CH
             report.left_off += 1
 
 
-def _anchored(data_dir: Path | None, bounds: Bounds, agent_id: str) -> Anchored:
+def _anchored(data_dir: Path | None, published: Sequence[Line], bounds: Bounds, agent_id: str) -> Anchored:
     if data_dir is None:
         return Anchored()
     trusted = TrustStore(data_dir / "keys").keys
-    return load_anchors(data_dir, trusted, after=max(bounds.since, bounds.kept), agent_id=agent_id)
+    lines = itertools.chain(read_anchors(data_dir), published)
+    return weigh(lines, trusted, after=max(bounds.since, bounds.kept), agent_id=agent_id)
 
 
 def _compare_rows(store: Store, report: Report, agents: AgentRange, bounds: Bounds) -> None:

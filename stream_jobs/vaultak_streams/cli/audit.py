@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import msgspec
 import typer
 
 from vaultak.errors import VaultakError
+from vaultak_streams.audit.anchor_topic import read_topic
 from vaultak_streams.audit.export import Format, export
 from vaultak_streams.audit.findings import Report
 from vaultak_streams.audit.query import Wanted, ask, ask_sql
@@ -109,16 +111,20 @@ def verify(
     anchors: Annotated[
         Path | None, typer.Option(help="a copy of the sink's data directory, with its anchors and trusted keys")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    topic: Annotated[bool, typer.Option("--topic", help="read the anchors on the topic as well")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Whether the trail is complete and untouched. Exit code 0: clean; 1: something was found."""
+    settings = current_settings()
+    published = asyncio.run(read_topic(settings)) if topic else []
     with open_store() as store:
         report = verify_trail(
             store,
             agent_id=agent or "",
             since=moment("--since", since),
             chains_only=chains_only,
-            data_dir=anchors or current_settings().data_dir,
+            data_dir=anchors or settings.data_dir,
+            published=published,
         )
     if as_json:
         print_json(_report_members(report))

@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from vaultak.config import Settings
 from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
@@ -71,6 +72,7 @@ class Sink:
         self._stopping = asyncio.Event()
         self._store: Store | None = None
         self._anchors = Anchors(settings.data_dir)
+        self._topic = AnchorTopic(settings)
         self._seals = Seals(settings.data_dir)
         self.stats = SinkStats()
 
@@ -99,6 +101,7 @@ class Sink:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
                     await asyncio.wait_for(consumer.stop(), 5)
         await self._anchor(finally_=True)
+        await self._topic.close()
         self.stats.state = "stopped"
         self._write_status()
 
@@ -144,8 +147,10 @@ class Sink:
     async def _anchor(self, *, finally_: bool = False) -> None:
         """Say outside the store how far the agents' chains have come, when that is due or the last chance."""
         if finally_ or self._anchors.due:
-            await asyncio.to_thread(self._anchors.write)
-            self.stats.anchors, self.stats.anchor_errors = self._anchors.written, self._anchors.errors
+            if lines := await asyncio.to_thread(self._anchors.write):
+                await self._topic.publish(self._anchors.name, lines)
+            self.stats.anchors = self._anchors.written
+            self.stats.anchor_errors = self._anchors.errors + self._topic.errors
 
     def _count(self, batch: Batch) -> None:
         self.stats.records += batch.records
