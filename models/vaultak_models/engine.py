@@ -11,7 +11,7 @@ from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
 from vaultak_models.encounter import encounter
 from vaultak_models.exits import scorer
-from vaultak_models.explanation import NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
+from vaultak_models.explanation import LEAST, NATS_OF_FULL_EVIDENCE, explain, reasons_of_origin
 from vaultak_models.features import FEATURES
 from vaultak_models.forest import Floats
 from vaultak_models.model import RiskModel
@@ -42,9 +42,9 @@ class _Measured(msgspec.Struct, gc=False):
 
     place: int
     """In the batch."""
-    static: StaticRisk
+    stakes: tuple[float, float, float, float, float]
+    """As `Stakes`, of one action."""
     baseline_events: int
-    origin: Origin
     measures: list[float]
     total: float
     """Of the measures."""
@@ -111,12 +111,11 @@ class RiskEngine:
         total = sum(measures)
         measured = _Measured(
             place,
-            static,
+            (static.destructiveness, static.sensitivity, static.risk, origin.provenance, origin.granted),
             profile.events,
-            origin,
             measures,
             total,
-            explain(profile, seen, habit, measures, origin),
+            explain(profile, seen, habit, measures, origin) if total >= LEAST or origin.provenance else (),
             profile.resources.get(seen.resource_id, 0),
         )
         # By the sum alone, so that what a profile learns does not wait for the forest.
@@ -136,15 +135,10 @@ class RiskEngine:
         figures = figure(np.array([m.total for m in measured]), self._score(rows))
         behaviour = evidence(figures, self._model.knots, self._model.exceedance)
         payload, rate = (np.minimum(rows[:, of].max(axis=1) / NATS_OF_FULL_EVIDENCE, 1.0) for of in (_PAYLOAD, _RATE))
-        stakes = np.array([_stakes(m.static, m.origin) for m in measured]).T
-        risk = fuse(Stakes(*stakes), behaviour, self._config)
-        shown = np.round([risk, payload, rate, behaviour], 4).T.tolist()
+        risk = fuse(Stakes(*np.array([m.stakes for m in measured]).T), behaviour, self._config)
+        shown = [np.round(column, 4).tolist() for column in (risk, payload, rate, behaviour)]
         version = self._model.version
-        for m, (risk, payload, rate, behaviour) in zip(measured, shown, strict=True):
-            static, origin = m.static, m.origin
-            factors = Factors(static.destructiveness, static.sensitivity, payload, rate, behaviour, origin.provenance)
+        for m, risk, payload, rate, behaviour in zip(measured, *shown, strict=True):
+            destructiveness, sensitivity, _, provenance, _ = m.stakes
+            factors = Factors(destructiveness, sensitivity, payload, rate, behaviour, provenance)
             result[m.place] = Assessment(risk, factors, m.reasons, m.baseline_events, version, m.resource_count)
-
-
-def _stakes(static: StaticRisk, origin: Origin) -> tuple[float, float, float, float, float]:
-    return static.destructiveness, static.sensitivity, static.risk, origin.provenance, origin.granted

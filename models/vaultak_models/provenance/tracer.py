@@ -82,7 +82,11 @@ class Tracer(msgspec.Struct, array_like=True):
     def _session(self, session_id: str) -> Session:
         if not session_id.isascii():
             session_id = session_id.encode(errors="replace").decode()
-        session = self.sessions.pop(session_id, None)
+        sessions = self.sessions
+        session = sessions.get(session_id)
+        if session is not None and next(reversed(sessions)) == session_id:
+            return session
+        session = sessions.pop(session_id, None)
         if session is None:
             session = Session()
             while len(self.sessions) >= MAX_SESSIONS:
