@@ -18,13 +18,13 @@ def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighti
     static = static_of(action, target)
     met = profile.tracer.encounter(action, target, static.destructiveness)
     profile.advance(ts_us)
-    payload = action.payload
+    payload, size = action.payload, action.payload_bytes
     seen = Sighting(
         target.kind,
         target.resource,
         target.resource_id,
         target.group,
-        math.log1p(size_of(action)),
+        math.log1p(size if isinstance(size, int) else size_of(payload)),
         fields_of(payload) if payload else (),
         (ts_us // 3_600_000_000) % 24,
         ts_us,

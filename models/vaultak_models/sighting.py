@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from vaultak.wire import Action
 from vaultak_models.baseline.moments import Positive, Time
 from vaultak_models.baseline.tally import Count
 from vaultak_models.target import whole
@@ -49,12 +48,9 @@ def _fields(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(whole(str(name)[:24]) for name in names))
 
 
-def size_of(action: Action) -> int:
-    """Bytes of the payload, as the producer counted them or as JSON."""
-    size = action.payload_bytes
-    if isinstance(size, int):
-        return size
+def size_of(payload: dict[str, Any]) -> int:
+    """Bytes of a payload that the producer has not counted, as JSON."""
     try:
-        return len(_encode(action.payload))
+        return len(_encode(payload))
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return _SIZE_SAMPLE

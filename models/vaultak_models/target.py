@@ -35,6 +35,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     token: int
     """The resource among the tokens of what is said in a session."""
     static: StaticRisk
+    statement: bool
+    """Whether it is a database that is told what to do."""
 
 
 def target_of(action_type: ActionType, resource: str) -> Target:
@@ -59,6 +61,7 @@ def target_of(action_type: ActionType, resource: str) -> Target:
             _clip(group),
             token_id(resource),
             DEFAULT_MODEL.assess(action_type, resource),
+            action_type in (ActionType.DATABASE_WRITE, ActionType.DATABASE_QUERY),
         )
     return target
 
@@ -66,8 +69,7 @@ def target_of(action_type: ActionType, resource: str) -> Target:
 def static_of(action: Action, target: Target) -> StaticRisk:
     """What the action can do at worst. Of a statement to a database, its first verb says more than the kind."""
     static = target.static
-    kind = action.action_type
-    if kind is not ActionType.DATABASE_WRITE and kind is not ActionType.DATABASE_QUERY:
+    if not target.statement:
         return static
     first = next((value for value in list(action.payload.values())[:_VALUES] if isinstance(value, str)), "")
     verb = VERBS.get(first.lstrip(" (\n\t;")[:32].partition(" ")[0].lower(), 0.0)

@@ -16,8 +16,9 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
-    usual = tally.most({kind: known.times for kind, known in profile.habits.items()}, 3)
-    return f"{seen.kind} ({0 if habit is None else habit.times} times before)", ", ".join(usual)
+    usual = sorted([(-known.times, kind) for kind, known in profile.habits.items()])[:3]
+    times = 0 if habit is None else habit.times
+    return f"{seen.kind} ({times} times before)", ", ".join([kind for _, kind in usual])
 
 
 FEATURE = Feature("kind of action", "behaviour", measure, describe)

@@ -36,8 +36,10 @@ def mentions(payload: dict[str, Any]) -> list[Mention]:
     for member, value in payload.items():
         kind = type(value)
         if kind is str:
-            if value:
-                found.append(_mention(member, value))
+            if not value:
+                continue
+            known = len(value) <= SHORT and len(member) <= MAX_MEMBER
+            found.append(_kept(member, value) if known else _read(member, value))
         elif kind is int or kind is float:
             found.append(_mention(member, number_text(value)))
         elif value is not None and kind is not bool:
