@@ -111,8 +111,8 @@ def _measure(store: Store, data_dir: Path) -> None:
         ],
     )
     rows = []
-    for name, options in (("chains", {"chains_only": True}), ("chains, anchors, rows, verdicts", {})):
-        report = verify(store, data_dir=data_dir, **options)
+    for name, chains_only in (("chains", True), ("chains, anchors, rows, verdicts", False)):
+        report = verify(store, data_dir=data_dir, chains_only=chains_only)
         assert report.clean, report.findings[:3]
         rows.append([name, f"{report.events:,}", f"{report.seconds:.1f}", f"{report.events / report.seconds:,.0f}"])
     table("vaultak audit verify", ["what", "events", "s", "events/s"], rows)

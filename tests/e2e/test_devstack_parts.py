@@ -109,9 +109,9 @@ def test_topics_file_and_contract_say_the_same() -> None:
     assert tuple(specs) == names.all()
     compacted = {name for name, spec in specs.items() if spec.cleanup == "compact"}
     assert compacted == {names.agent_state, names.policies, names.baselines, names.models}
-    week = {names.actions, names.verdicts}
+    days = {names.actions: 7, names.verdicts: 7, names.anchors: 400}
     for name, spec in specs.items():
-        assert spec.retention_ms == (7 if name in week else 30) * topics_module.DAY_MS
+        assert spec.retention_ms == days.get(name, 30) * topics_module.DAY_MS
     keyed = (names.actions, names.verdicts, names.control, names.agent_state, names.acks)
     assert len({specs[name].partitions for name in keyed}) == 1
 
