@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from vaultak_models.provenance.tokens import token_id
+from vaultak_models.provenance.tokens import text_id
 
 MAX_KNOWN = 1_024
 WIDTH = 4
@@ -42,4 +42,4 @@ class Known(msgspec.Struct, array_like=True):
 
 def place_of(member: str, value: str) -> int:
     """A value in its place: the same account is another thing as sender and as receiver."""
-    return token_id(f"{member[:64]}={value[:256].lower()}")
+    return text_id(f"{member[:64]}={value[:256].lower()}")

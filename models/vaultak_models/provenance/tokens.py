@@ -26,14 +26,15 @@ _SUFFIX = re.compile(r"(ing|ied|ies|ed|es|s|e)$")
 
 def token_id(token: str) -> int:
     """32 bits that stand for a token. Two tokens may share one; a session holds too few for that to matter."""
-    return _kept_id(token) if len(token) <= MAX_KEPT else _id(token)
+    return _kept_id(token) if len(token) <= MAX_KEPT else text_id(token)
 
 
-def _id(token: str) -> int:
+def text_id(token: str) -> int:
+    """`token_id` of what will not come again soon."""
     return int.from_bytes(hashlib.blake2b(token.encode(errors="replace"), digest_size=4).digest())
 
 
-_kept_id = functools.lru_cache(maxsize=65_536)(_id)
+_kept_id = functools.lru_cache(maxsize=65_536)(text_id)
 
 
 def stem(word: str) -> str:
