@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
@@ -71,10 +73,7 @@ class Requests(msgspec.Struct, array_like=True, weakref=True, eq=False):
 
     def _weigh(self, request: Iterable[int]) -> list[float]:
         words = set(sorted(set(request))[:MAX_WORDS])
-        frequency: dict[int, int] = {}
-        for past in self.past:
-            for word in past.words:
-                frequency[word] = frequency.get(word, 0) + 1
+        frequency = Counter(itertools.chain.from_iterable(past.words for past in self.past))
         total = len(self.past)
         unseen = math.log(1.0 + total)
         weight = {word: math.log(1.0 + total / n) for word, n in frequency.items()}

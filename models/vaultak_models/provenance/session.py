@@ -39,13 +39,14 @@ class Trace(msgspec.Struct, array_like=True):
     def hear(self, content: str) -> None:
         bit = 1 << min(self.outputs, OUTPUTS - 1)
         self.outputs += 1
+        said = self.said
         for token in tokens(content):
-            if token in self.said:
-                self.said[token] |= bit
+            if token in said:
+                said[token] |= bit
                 continue
-            if len(self.said) >= MAX_SAID:
-                del self.said[next(iter(self.said))]
-            self.said[token] = bit
+            if len(said) >= MAX_SAID:
+                del said[next(iter(said))]
+            said[token] = bit
 
     def use(self, kind: int, mentioned: Sequence[Mention]) -> None:
         """An action of this kind came, and mentioned these."""

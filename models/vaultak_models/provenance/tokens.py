@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -52,13 +53,9 @@ _kept_stem = functools.lru_cache(maxsize=65_536)(_stem)
 
 def tokens(text: str, limit: int = MAX_TOKENS) -> list[int]:
     """The tokens of a text, without repetition, in order: words by stem, and addresses, numbers and names whole."""
-    found: dict[int, None] = {}
-    for token in _TOKEN.findall(text[:MAX_TEXT].lower()):
-        for form in _kept_form_ids(token) if len(token) <= MAX_KEPT else _form_ids(token):
-            found[form] = None
-        if len(found) >= limit:
-            break
-    return list(found)[:limit]
+    words = dict.fromkeys(_TOKEN.findall(text[:MAX_TEXT].lower()))
+    forms = (_kept_form_ids(word) if len(word) <= MAX_KEPT else _form_ids(word) for word in words)
+    return list(dict.fromkeys(itertools.chain.from_iterable(forms)))[:limit]
 
 
 def _form_ids(token: str) -> tuple[int, ...]:
