@@ -228,6 +228,14 @@ class AgentProfile(msgspec.Struct, array_like=True):
             if not following.kinds:
                 del self.following[after]
 
+    def _adds_up(self) -> bool:
+        following = self.following.values()
+        return (
+            self.members == sum(len(habit.fields) for habit in self.habits.values())
+            and self.transitions == sum(len(after.kinds) for after in following)
+            and all(after.total == sum(after.kinds.values()) for after in following)
+        )
+
     def to_bytes(self) -> bytes:
         self.version = PROFILE_VERSION
         return _encode(self)
@@ -245,6 +253,8 @@ class AgentProfile(msgspec.Struct, array_like=True):
             raise ValueError(f"not a profile: {e}") from None
         if profile.version != PROFILE_VERSION or len(profile.hours) != 24 or len(profile.tracer.known.places) % WIDTH:
             raise ValueError(f"a profile of version {profile.version}, not {PROFILE_VERSION}")
+        if not profile._adds_up():
+            raise ValueError("a profile whose totals are not those of its parts")
         return profile
 
 

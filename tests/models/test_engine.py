@@ -138,7 +138,9 @@ def test_a_profile_stays_small_whatever_it_is_fed() -> None:
         script.came_of_it(" ".join(rng.randbytes(5).hex() for _ in range(2000)))
     profiles: dict[str, AgentProfile] = {}
     ENGINE.judge(script.events, profiles)
-    assert len(profiles["agent"].to_bytes()) < MAX_BYTES
+    saved = profiles["agent"].to_bytes()
+    assert len(saved) < MAX_BYTES
+    assert AgentProfile.from_bytes(saved).to_bytes() == saved
 
 
 @settings(max_examples=200, deadline=None)
