@@ -77,7 +77,16 @@ def test_a_row_of_an_action_edited_by_hand_is_found(filled: tuple[str, Recorder]
         " AND resource = '/srv/ada/3.txt'",
     )
     alter(dsn, "ALTER TABLE action_parts UPDATE content = 'nothing' WHERE agent_id = 'bob' AND seq = 4")
-    assert found(dsn) == [(What.ACTION_CHANGED, "ada", 6), (What.ACTION_CHANGED, "bob", 4)]
+    alter(dsn, "ALTER TABLE action_parts UPDATE ts = ts - 3600 WHERE agent_id = 'bob' AND seq = 8")
+    changed = {(What.ACTION_CHANGED, "ada", 6), (What.ACTION_CHANGED, "bob", 4), (What.ACTION_CHANGED, "bob", 8)}
+    assert set(found(dsn)) == changed
+
+
+@pytest.mark.parametrize("edit", ["ts = ts - 1", "session_id = 'other'", "action_id = 'other'", "kind = 'outcome'"])
+def test_a_row_of_an_event_whose_columns_were_edited_is_found(filled: tuple[str, Recorder], edit: str) -> None:
+    dsn, _ = filled
+    alter(dsn, f"ALTER TABLE events_log UPDATE {edit} WHERE agent_id = 'ada' AND seq = 6")
+    assert (What.MISFILED, "ada", 6) in found(dsn)
 
 
 def test_a_deleted_and_an_invented_row_of_an_action_are_found(filled: tuple[str, Recorder]) -> None:

@@ -93,15 +93,16 @@ WITH
             max(ingested_at) AS stored_at
         FROM
         (
-            SELECT agent_id, action_id, kind, session_id, instance, seq, ingested_at,
+            SELECT agent_id, action_id, kind, session_id, instance, seq, ts, ingested_at,
                 if(kind = 'action',
-                    sipHash64(session_id, instance, ifNull(seq, 0),
+                    sipHash64(session_id, instance, ifNull(seq, 0), toUnixTimestamp64Micro(ts),
                         simpleJSONExtractString(value, 'action_type'), simpleJSONExtractString(value, 'resource'),
                         simpleJSONExtractRaw(value, 'payload'), simpleJSONExtractRaw(value, 'labels'),
                         simpleJSONExtractString(value, 'assurance'), simpleJSONExtractString(value, 'parent_action_id'),
                         simpleJSONExtractString(value, 'decision'), simpleJSONExtractRaw(value, 'reasons'),
                         toFloat32(simpleJSONExtractFloat(value, 'risk'))),
-                    sipHash64(simpleJSONExtractString(value, 'status'), simpleJSONExtractString(value, 'content'),
+                    sipHash64(toUnixTimestamp64Micro(ts), simpleJSONExtractString(value, 'status'),
+                        simpleJSONExtractString(value, 'content'),
                         simpleJSONExtractString(value, 'error'), simpleJSONExtractFloat(value, 'duration_ms'))
                 ) AS content_hash
             FROM events_log
@@ -119,11 +120,13 @@ WITH
             isNotNull(decision) AS is_judged,
             ifNull(local_decision, '') IN ('allow', 'alert') AND ifNull(assurance, '') IN ('hook', 'patch')
                 AND ifNull(action_type, '') != 'code_execution' AS is_owed,
-            sipHash64(ifNull(session_id, ''), ifNull(instance, ''), ifNull(seq, 0), ifNull(toString(action_type), ''),
+            sipHash64(ifNull(session_id, ''), ifNull(instance, ''), ifNull(seq, 0),
+                toUnixTimestamp64Micro(assumeNotNull(ts)), ifNull(toString(action_type), ''),
                 ifNull(resource, ''), ifNull(payload, ''), ifNull(labels, ''), ifNull(toString(assurance), ''),
                 ifNull(parent_action_id, ''), ifNull(toString(local_decision), ''), ifNull(local_reasons, ''),
                 ifNull(local_risk, 0)) AS action_hash,
-            sipHash64(ifNull(toString(outcome_status), ''), ifNull(content, ''), ifNull(error, ''),
+            sipHash64(toUnixTimestamp64Micro(assumeNotNull(outcome_ts)),
+                ifNull(toString(outcome_status), ''), ifNull(content, ''), ifNull(error, ''),
                 ifNull(duration_ms, 0)) AS outcome_hash,
             ingested_at AS stored_at
         FROM action_parts FINAL

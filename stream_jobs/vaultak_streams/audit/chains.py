@@ -148,6 +148,7 @@ FROM
             position(value, concat('"schema_version":1,"seq":', toString(seq), ',"session_id":"', session_id, '"')) > 0
                 AND position(value, concat('"agent_id":"', agent_id, '"')) > 0
                 AND position(value, concat('"instance":"', instance, '","kind":"', kind, '"')) > 0
+                AND substring(value, -103, 27) = formatDateTime(ts, '%Y-%m-%dT%H:%i:%S.%fZ')
                 AND (kind = 'context' OR startsWith(value, concat('{{"action_id":"', action_id, '"'))) AS filed,
             if(SHA256(hashed) = hash, 0, {ALTERED}) + if(filed, 0, {MISFILED}) AS wrong
         FROM events_log

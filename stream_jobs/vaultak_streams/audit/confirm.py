@@ -6,27 +6,40 @@ of the chain: either is flagged, neither is a finding.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from vaultak.wire import parse_ts_us
 from vaultak.wire.canonical import GENESIS_HASH, chain_hash
 from vaultak_streams.audit import chains
 from vaultak_streams.audit.chains import Chain, Flagged
 from vaultak_streams.audit.findings import Finding, What
+from vaultak_streams.sink.rows import moment
 from vaultak_streams.store.client import Store
 
 _FETCHED = 500
 
 _MESSAGES = """
-SELECT event_id, session_id, action_id, kind, value
+SELECT event_id, session_id, action_id, kind, ts, value
 FROM events_log
 WHERE agent_id = {agent:String} AND event_id IN {ids:Array(UInt128)}
 """
 
-_FILED = ("agent_id", "instance", "session_id", "action_id", "kind", "seq")
+_FILED = ("agent_id", "instance", "session_id", "action_id", "kind", "seq", "ts")
 """Members of a message that have a column."""
+
+
+class Stored(NamedTuple):
+    """A row of `events_log`."""
+
+    session_id: str
+    action_id: str
+    kind: str
+    ts: dt.datetime
+    value: str
 
 
 def confirmed(store: Store, chain: Chain) -> Iterator[Finding]:
@@ -35,27 +48,29 @@ def confirmed(store: Store, chain: Chain) -> Iterator[Finding]:
         flagged = chain.flagged[start : start + _FETCHED]
         rows = _messages(store, chain.agent_id, flagged)
         for one in flagged:
-            yield from _findings(chain, one, rows.get(one.event_id, ("", "", "", "")))
+            yield from _findings(chain, one, rows.get(one.event_id))
 
 
-def _messages(store: Store, agent_id: str, flagged: Sequence[Flagged]) -> dict[int, tuple[str, str, str, str]]:
+def _messages(store: Store, agent_id: str, flagged: Sequence[Flagged]) -> dict[int, Stored]:
     ids = [one.event_id for one in flagged]
     rows = store.query(_MESSAGES, {"agent": agent_id, "ids": ids}).rows
-    return {int(row[0]): (row[1], row[2], row[3], row[4]) for row in rows}
+    return {int(row[0]): Stored(*row[1:]) for row in rows}
 
 
-def _findings(chain: Chain, one: Flagged, row: tuple[str, str, str, str]) -> Iterator[Finding]:
-    session_id, action_id, kind, value = row
+def _findings(chain: Chain, one: Flagged, row: Stored | None) -> Iterator[Finding]:
+    if row is None:  # merged away, or deleted, since it was flagged
+        return
     columns = {
         "agent_id": chain.agent_id,
         "instance": chain.instance,
-        "session_id": session_id,
-        "action_id": action_id,
-        "kind": kind,
+        "session_id": row.session_id,
+        "action_id": row.action_id,
+        "kind": row.kind,
         "seq": one.seq,
+        "ts": row.ts,
     }
-    for what, detail in _wrong(one, columns, _decoded(value)):
-        yield Finding(what, chain.agent_id, session_id, chain.instance, one.seq, action_id, detail)
+    for what, detail in _wrong(one, columns, _decoded(row.value)):
+        yield Finding(what, chain.agent_id, row.session_id, chain.instance, one.seq, row.action_id, detail)
 
 
 def _wrong(one: Flagged, columns: dict[str, Any], message: dict[str, Any]) -> Iterator[tuple[What, str]]:
@@ -74,8 +89,15 @@ def _wrong(one: Flagged, columns: dict[str, Any], message: dict[str, Any]) -> It
 
 
 def _misfiled(columns: dict[str, Any], message: dict[str, Any]) -> list[str]:
-    absent = {"instance": "", "action_id": ""}
-    return [name for name in _FILED if message.get(name, absent.get(name)) != columns[name]]
+    told = {"instance": "", "action_id": "", **message, "ts": _time(message)}
+    return [name for name in _FILED if told.get(name) != columns[name]]
+
+
+def _time(message: dict[str, Any]) -> dt.datetime | None:
+    try:
+        return moment(parse_ts_us(message["ts"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _starts_with(digest: object, head: int) -> bool:
