@@ -53,9 +53,17 @@ _kept_stem = functools.lru_cache(maxsize=65_536)(_stem)
 
 def tokens(text: str, limit: int = MAX_TOKENS) -> list[int]:
     """The tokens of a text, without repetition, in order: words by stem, and addresses, numbers and names whole."""
-    words = dict.fromkeys(_TOKEN.findall(text[:MAX_TEXT].lower()))
-    forms = (_kept_form_ids(word) if len(word) <= MAX_KEPT else _form_ids(word) for word in words)
-    return list(dict.fromkeys(itertools.chain.from_iterable(forms)))[:limit]
+    words = list(dict.fromkeys(_TOKEN.findall(text[:MAX_TEXT].lower())))
+    found = dict.fromkeys(itertools.chain.from_iterable(map(_ids_of, words[:limit])))
+    for word in words[limit:]:
+        if len(found) >= limit:
+            break
+        found.update(dict.fromkeys(_ids_of(word)))
+    return list(found)[:limit]
+
+
+def _ids_of(word: str) -> tuple[int, ...]:
+    return _kept_form_ids(word) if len(word) <= MAX_KEPT else _form_ids(word)
 
 
 def _form_ids(token: str) -> tuple[int, ...]:
@@ -67,6 +75,8 @@ _kept_form_ids = functools.lru_cache(maxsize=65_536)(_form_ids)
 
 def forms(token: str) -> tuple[str, ...]:
     """What a token is remembered as: itself without a scheme, and its parts."""
+    if token.isalnum():  # one word: nothing to take apart
+        return (stem(token),)
     whole = _SCHEME.sub("", token).rstrip("/.:")
     parts = [stem(part) for part in _PART.findall(whole)]
     return (stem(whole),) if len(parts) <= 1 else (whole, *parts)
