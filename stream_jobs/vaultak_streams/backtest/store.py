@@ -27,12 +27,17 @@ from vaultak_streams.backtest.report import (
     Report,
     make_report,
 )
-from vaultak_streams.policy.sql import FAILED, HOLDS, Translator
+from vaultak_streams.policy.sql import FAILED, HOLDS, Translator, translate
 from vaultak_streams.store.client import Store
 from vaultak_streams.store.queries import FAR_AHEAD, LONG_AGO, moment
 
 _DECISIONS = tuple(Decision)
-_SETTINGS = {"max_query_size": 64 * 1024 * 1024, "max_ast_elements": 5_000_000, "max_expanded_ast_elements": 5_000_000}
+_SETTINGS = {
+    "max_query_size": 64 * 1024 * 1024,
+    "max_ast_elements": 5_000_000,
+    "max_expanded_ast_elements": 5_000_000,
+    "query_plan_merge_expressions": 0,  # what rules share is computed once, not where each of them gets to it
+}
 
 # As in the view `actions`, with or without merging what was written of one action.
 _SOURCE = """
@@ -43,8 +48,8 @@ _SOURCE = """
         ifNull(assurance, '') AS assurance, risk, decision, local_decision, local_risk,
         map('destructiveness', destructiveness, 'sensitivity', sensitivity, 'payload', payload_factor,
             'rate', rate, 'behaviour', behaviour, 'provenance', provenance) AS factors,
-        JSONExtract(ifNull(rules, '[]'), 'Array(String)') AS rules,
-        JSONExtract(ifNull(local_reasons, '[]'), 'Array(String)') AS local_reasons
+        if(ifNull(rules, '[]') = '[]', [], JSONExtract(assumeNotNull(rules), 'Array(String)')) AS rules,
+        if(isNull(local_reasons), [], JSONExtract(assumeNotNull(local_reasons), 'Array(String)')) AS local_reasons
     FROM (SELECT * FROM action_parts {final} WHERE action_type IS NOT NULL
         AND ts >= {{since:DateTime64(6, 'UTC')}} AND ts <= {{until:DateTime64(6, 'UTC')}} AND {chosen}))
 """
@@ -62,48 +67,53 @@ _SPLIT: Final = f"(agent_id, action_id) IN ({_UNMERGED})"
 _MANY: Final = 1_000_000
 """Unmerged rows from which on it is cheaper to merge everything."""
 
+# The codes of rules, two bits for each, in numbers of 64: none where all are 0.
 _JUDGED = """
-    WITH {definitions}
+    WITH [{codes}] AS packed
     SELECT agent_id, session_id, action_id, ts, action_type, own_resource, payload,
-        if(greatest(0, {names}) > 0, [{names}], []) AS codes,
+        if(arrayMax(packed) = 0, [], packed) AS codes,
         {severity_of_decision} AS judged_before,
         {severity_of_local} AS local_before,
         greatest(judged_before, local_before) AS before,
         greatest(
             multiIf(hasAny(rules, {{limits:Array(String)}}), judged_before, has(rules, 'alert_risk_score'), 1, 0),
             if(empty(local_reasons) OR arrayAll(r -> startsWith(r, 'rule `') OR startsWith(r, 'shadow rule `'),
-               local_reasons), 0, local_before)) AS limited
-    FROM ({source})
+               local_reasons), 0, local_before)) AS limited,
+        {further} AS further
+    FROM (SELECT *{definitions} FROM ({source}))
 """
 
-_SINGLE = """
-    SELECT agent_id, session_id, action_id, ts, action_type, own_resource, payload, before, limited,
-        if(empty(codes), [], [codes]) AS judged
-    FROM ({judged})
-"""
+_SINGLE = "SELECT *, [codes] AS judged FROM ({judged}) WHERE notEmpty(codes) OR before != limited OR further"
 # An action that reaches further resources is judged for each of them, and the most severe decision counts.
 _SEVERAL = """
     SELECT agent_id, any(session_id) AS session_id, action_id, any(ts) AS ts, any(action_type) AS action_type,
         any(own_resource) AS own_resource, any(payload) AS payload, any(before) AS before, any(limited) AS limited,
-        arraySort(groupUniqArrayIf(codes, notEmpty(codes))) AS judged
+        arraySort(groupUniqArray(codes)) AS judged, false AS further
     FROM ({judged}) GROUP BY agent_id, action_id
 """
+_TOLD = "SELECT * FROM ({judged}) WHERE notEmpty(arrayFlatten(judged)) OR before != limited"
 
 _GROUPED = """
-SELECT if(notEmpty(judged) OR before != limited, agent_id, '') AS agent, before, limited, judged,
+SELECT agent_id, before, limited, if(further, [], judged) AS judged, further,
     uniqExact(sipHash64(agent_id, action_id)) AS actions,
-    groupUniqArrayIf({{examples:UInt8}})((toString(ts), session_id, action_id, action_type, own_resource,
-        substringUTF8(payload, 1, {{chars:UInt16}})), notEmpty(judged) OR before != limited) AS shown
-FROM ({single} UNION ALL {several})
-GROUP BY agent, before, limited, judged
+    groupUniqArray({{examples:UInt8}})(toJSONString([toString(ts), agent_id, session_id, action_id,
+        toString(action_type), own_resource, substringUTF8(payload, 1, {{chars:UInt16}})])) AS shown
+FROM ({told})
+GROUP BY agent_id, before, limited, judged, further
 """
+_COUNTED = "SELECT uniqExact(sipHash64(agent_id, action_id)) FROM ({source})"
+
+
+_PACKED: Final = 31
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A policy as SQL over recorded actions: named expressions, and one code (0, 1, 2) for each rule by its name."""
+    """A policy as SQL over recorded actions: what rules share, and numbers that hold their codes (0, 1, 2)."""
 
     definitions: str
-    names: str
+    codes: str
+    packed: tuple[tuple[int, ...], ...]
+    """Positions of the rules whose codes each number holds, from its lowest bits on."""
     parameters: dict[str, Any]
     unknown: dict[str, tuple[str, ...]]
 
@@ -115,13 +125,13 @@ def backtest_store(store: Store, bundle: Bundle, *, since: str | None = None, un
     """
     started = time.perf_counter()
     asked = _question(bundle, since, until)
-    decide = _Decide(bundle)
+    decide = _Decide(bundle, asked.packed)
     unmerged = int(_ask(store, f"SELECT count() FROM ({_UNMERGED})", asked)[0][0])  # noqa: S608 - our own text
     if unmerged > _MANY:
         parts = [("FINAL", "true")]
     else:
         parts = [("", _WHOLE), ("FINAL", _SPLIT)] if unmerged else [("", "true")]
-    groups = [decide(row) for final, chosen in parts for row in _ask(store, _grouped(asked, final, chosen), asked)]
+    groups = [group for final, chosen in parts for group in _groups(store, asked, decide, final, chosen)]
     return make_report(
         bundle,
         groups,
@@ -133,12 +143,8 @@ def backtest_store(store: Store, bundle: Bundle, *, since: str | None = None, un
 
 
 def _question(bundle: Bundle, since: str | None, until: str | None) -> _Question:
-    translator = Translator()
-    rules = [translator.rule(rule) for rule in bundle.rules]
-    names = [f"c{n}" for n in range(len(rules))]
-    codes = [f"{rule.expression} AS {name}" for name, rule in zip(names, rules, strict=True)]
+    rules, translator = translate(bundle.rules)
     parameters = {
-        **translator.parameters,
         "since": moment("--since", since) or LONG_AGO,
         "until": moment("--until", until) or FAR_AHEAD,
         "decisions": [decision.value for decision in _DECISIONS],
@@ -146,21 +152,46 @@ def _question(bundle: Bundle, since: str | None, until: str | None) -> _Question
         "examples": EXAMPLES,
         "chars": EXAMPLE_CHARS,
     }
-    unknown = {rule.id: t.unknown for rule, t in zip(bundle.rules, rules, strict=True) if t.unknown}
-    definitions = ", ".join([*translator.definitions, *codes, "materialize(toUInt8(0)) AS nothing"])
-    return _Question(definitions, ", ".join([*names, "nothing"]), parameters, unknown)
+    by_types: dict[frozenset[str] | None, list[int]] = {}
+    for position, rule in enumerate(rules):
+        by_types.setdefault(rule.types, []).append(position)
+    packed = [(types, of[at : at + _PACKED]) for types, of in by_types.items() for at in range(0, len(of), _PACKED)]
+    codes = [_codes([rules[n].expression for n in of], types, translator) for types, of in packed]
+    return _Question(
+        codes=", ".join([*codes, "materialize(toUInt64(0))"]),
+        definitions="".join(f", {definition}" for definition in translator.definitions),
+        packed=tuple(tuple(of) for _, of in packed),
+        parameters={**parameters, **translator.parameters},
+        unknown={rule.id: t.unknown for rule, t in zip(bundle.rules, rules, strict=True) if t.unknown},
+    )
 
 
-def _grouped(asked: _Question, final: str, chosen: str) -> str:
-    single = _SINGLE.format(judged=_judged(asked, "own_resource", final, f"{chosen} AND NOT ({_FURTHER})"))
-    several = _SEVERAL.format(judged=_judged(asked, _REACHED, final, f"{chosen} AND {_FURTHER}"))
-    return _GROUPED.format(single=single, several=several)
+def _codes(expressions: list[str], types: frozenset[str] | None, translator: Translator) -> str:
+    """The codes of rules that are for the same action types: looked at together, where an action is of these."""
+    codes = " + ".join(f"{expression} * toUInt64({4**n})" for n, expression in enumerate(expressions))
+    return f"({codes})" if types is None else f"if({translator.of_types(types)}, {codes}, toUInt64(0))"
 
 
-def _judged(asked: _Question, reached: str, final: str, chosen: str) -> str:
+def _groups(store: Store, asked: _Question, decide: _Decide, final: str, chosen: str) -> list[Group]:
+    """What the report tells of by itself, and one group of all else."""
+    single = _SINGLE.format(judged=_judged(asked, final, chosen, further=_FURTHER))
+    rows = _ask(store, _GROUPED.format(told=single), asked)
+    if any(further for *_, further, _count, _shown in rows):
+        several = _SEVERAL.format(judged=_judged(asked, final, f"{chosen} AND {_FURTHER}", reached=_REACHED))
+        rows = [row for row in rows if not row[4]] + _ask(
+            store, _GROUPED.format(told=_TOLD.format(judged=several)), asked
+        )
+    groups = [decide(row) for row in rows]
+    source = _SOURCE.format(reached="own_resource", final=final, chosen=chosen)
+    total = int(_ask(store, _COUNTED.format(source=source), asked)[0][0])
+    return [*groups, Group("", Decision.ALLOW, Decision.ALLOW, (), (), total - sum(group.count for group in groups))]
+
+
+def _judged(asked: _Question, final: str, chosen: str, *, reached: str = "own_resource", further: str = "false") -> str:
     return _JUDGED.format(
         definitions=asked.definitions,
-        names=asked.names,
+        codes=asked.codes,
+        further=further,
         severity_of_decision=_severity("decision"),
         severity_of_local=_severity("local_decision"),
         source=_SOURCE.format(reached=reached, final=final, chosen=chosen),
@@ -178,21 +209,22 @@ def _ask(store: Store, sql: str, asked: _Question) -> list[tuple[Any, ...]]:
 class _Decide:
     """What the codes of rules come to, as `CompiledRules` puts them together."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, packed: Sequence[Sequence[int]]) -> None:
+        self._packed = packed
         self._asked = [_asked(rule) for rule in bundle.rules]
         self._on_error = [SEVERITY[ON_ERROR[rule.on_error]] * _enforced(rule) for rule in bundle.rules]
         self._overrides = {n for n, rule in enumerate(bundle.rules) if _overrides(rule)}
 
     def __call__(self, row: Sequence[Any]) -> Group:
-        agent, before, limited, judged, count, shown = row
+        agent, before, limited, judged, _further, count, shown = row
         return Group(
             agent_id=agent,
             before=_DECISIONS[before],
             after=_DECISIONS[self.after(limited, judged)],
-            matched=_positions(judged, HOLDS),
-            failed=_positions(judged, FAILED),
+            matched=self._positions(judged, HOLDS),
+            failed=self._positions(judged, FAILED),
             count=count,
-            examples=tuple(Example(ts, agent, *rest) for ts, *rest in sorted(shown)),
+            examples=tuple(Example(*msgspec.json.decode(members)) for members in sorted(shown)),
         )
 
     def after(self, limited: int, judged: Sequence[Sequence[int]]) -> int:
@@ -200,18 +232,24 @@ class _Decide:
         return max([limited, *map(self._ruled, judged)])
 
     def _ruled(self, codes: Sequence[int]) -> int:
-        matched, failed = _positions([codes], HOLDS), _positions([codes], FAILED)
+        matched, failed = self._positions([codes], HOLDS), self._positions([codes], FAILED)
         asked = [] if self._overrides.intersection(matched) else [self._asked[n] for n in matched]
         return max([0, *asked, *(self._on_error[n] for n in failed)])
 
-
-def _positions(judged: Sequence[Sequence[int]], code: int) -> tuple[int, ...]:
-    return tuple(sorted({n for codes in judged for n, c in enumerate(codes) if c == code}))
+    def _positions(self, judged: Sequence[Sequence[int]], code: int) -> tuple[int, ...]:
+        found = {
+            position
+            for codes in judged
+            for number, positions in zip(codes, self._packed, strict=False)
+            for n, position in enumerate(positions)
+            if number >> 2 * n & 3 == code
+        }
+        return tuple(sorted(found))
 
 
 def _answers(store: Store, asked: _Question, decide: _Decide) -> Answers:
     """What people were asked about: an action approved once counts as approved."""
-    several = _SEVERAL.format(judged=_judged(asked, _REACHED, "FINAL", _WAS_ANSWERED))
+    several = _SEVERAL.format(judged=_judged(asked, "FINAL", _WAS_ANSWERED, reached=_REACHED))
     found: Counter[tuple[str, bool]] = Counter()
     for answer, limited, judged, count in _ask(store, _ANSWERED.format(several=several), asked):
         found[answer, decide.after(limited, judged) >= STOPPING] += count

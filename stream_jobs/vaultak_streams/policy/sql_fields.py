@@ -29,6 +29,8 @@ class Field(msgspec.Struct, frozen=True):
 
     sql: str
     kind: Kind
+    always: bool = False
+    """It is never null."""
 
     @property
     def lowered(self) -> str:
@@ -46,10 +48,12 @@ class Field(msgspec.Struct, frozen=True):
         return f"{self.sql} = 'null'" if self.kind is Kind.JSON else f"isNull({self.sql})"
 
 
-_TEXTS = {name: name for name in ("action_type", "resource", "agent_id", "session_id", "assurance")} | {
+_ALWAYS = {name: name for name in ("action_type", "resource", "agent_id", "session_id", "assurance")} | {
+    "local.decision": "ifNull(toString(local_decision), '')",
+}
+_TEXTS = {
     "tool": "if(startsWith(own_resource, 'tool:'), substring(own_resource, 6), NULL)",
     "role": "nullIf(labels['role'], '')",
-    "local.decision": "ifNull(toString(local_decision), '')",
 }
 _NUMBERS = {
     "risk": "coalesce(risk, toFloat64(toString(local_risk)))",
@@ -64,8 +68,13 @@ _OBJECTS = {"payload": "payload", "labels": "toJSONString(labels)", "factors": "
 _NOTHING = Field("NULL", Kind.NONE)
 
 
-def field_of(name: str, bind: Bind) -> Field:
-    """The field as closures read it. `history.*` and `session.*` are not stored."""
+def field_of(name: str, bind: Bind, needed: str = "1") -> Field:
+    """The field as closures read it. `history.*` and `session.*` are not stored.
+
+    A member of the payload is read only where `needed`, a condition, holds.
+    """
+    if name in _ALWAYS:
+        return Field(_ALWAYS[name], Kind.TEXT, always=True)
     if name in _TEXTS:
         return Field(_TEXTS[name], Kind.TEXT)
     if name in _NUMBERS:
@@ -79,7 +88,7 @@ def field_of(name: str, bind: Bind) -> Field:
         # Most payloads do not have the member: they are not parsed to find that out.
         written = bind(msgspec.json.encode(parts[-1]).decode())
         read = f"ifNull(nullIf(JSONExtractRaw(payload, {path}), ''), 'null')"
-        return Field(f"if(position(payload, {written}) = 0, 'null', {read})", Kind.JSON)
+        return Field(f"if({needed} AND position(payload, {written}) > 0, {read}, 'null')", Kind.JSON)
     if head == "labels":
         key = bind(rest)
         return Field(f"if(mapContains(labels, {key}), labels[{key}], NULL)", Kind.TEXT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from vaultak.policy.rules.tree import Operator, Test, Value
@@ -13,6 +13,7 @@ from vaultak_streams.policy.sql_fields import Field, Kind
 _TEXTUAL = frozenset({
     Operator.CONTAINS, Operator.STARTSWITH, Operator.ENDSWITH, Operator.RE, Operator.CIDR,
 })  # fmt: skip
+_WITHOUT_CASE = frozenset({Operator.EQUALS, Operator.CONTAINS, Operator.STARTSWITH, Operator.ENDSWITH})
 _SIGNS: Final = {Operator.LT: "<", Operator.LTE: "<=", Operator.GT: ">", Operator.GTE: ">="}
 _NEEDLES: Final = 255
 """At most so many texts may be searched for at once."""
@@ -73,14 +74,17 @@ def _column(test: Test, field: Field, bind: Parameters) -> tuple[str, bool]:
     is_text = field.kind is Kind.TEXT
     wrong = test.op in _SIGNS if is_text else test.op in _TEXTUAL
     if wrong:
-        return f"if({field.is_null}, 0, 2)", True
-    fits = _fits(test, bind, text=is_text)
-    held = _combined(test, [fit(f"assumeNotNull({field.sql})") for fit in fits])
-    return f"if({field.is_null}, {_when_null(test)}, {held})", False
+        return ("2" if field.always else f"if({field.is_null}, 0, 2)"), True
+    value = field.sql if field.always else bind.define(f"assumeNotNull({field.sql})")
+    if test.op in _WITHOUT_CASE and is_text:
+        value = bind.define(f"lowerUTF8({value})")
+    fits = [fit(value) for fit in _fits(test, bind, text=is_text)]
+    held = _joined(test, fits)
+    return (held if field.always else f"if({field.is_null}, {_when_null(test)}, {held})"), False
 
 
-def _combined(test: Test, parts: Sequence[str]) -> str:
-    return "(" + (" AND " if test.every else " OR ").join(parts or ("0",)) + ")"
+def _joined(test: Test, parts: Sequence[str]) -> str:
+    return "(" + (" AND " if test.every else " OR ").join(parts) + ")"
 
 
 # -- JSON: a value, or a list of them ----------------------------------------------------------------------------------
@@ -88,39 +92,59 @@ def _combined(test: Test, parts: Sequence[str]) -> str:
 
 def _json(test: Test, field: Field, bind: Parameters) -> tuple[str, bool]:
     raw = bind.define(field.sql)
-    elements = bind.define(f"if(startsWith({raw}, '['), JSONExtractArrayRaw({raw}), [{raw}])")
+    elements = bind.define(f"multiIf({raw} = 'null', [], startsWith({raw}, '['), JSONExtractArrayRaw({raw}), [{raw}])")
     if test.op is Operator.EQUALS:
-        held = _combined(test, [_any(fit, elements) for fit in _elements_equal(test, bind)])
+        groups = [[value] for value in test.values] if test.every else [list(test.values)]
+        held = _joined(test, [_any_equal(group, elements, bind) for group in groups])
         return f"if({raw} = 'null', {_when_null(test)}, {held})", False
     numeric = test.op in _SIGNS
-    good = "match(x, '^-?[0-9]')" if numeric else "startsWith(x, '\"')"
-    read = "toFloat64OrZero(x)" if numeric else "JSONExtractString(x)"
+    bad = bind.define(f"arrayFirstIndex(x -> NOT {_IS_NUMBER if numeric else _IS_TEXT}, {elements})")
+    values = _numbers(elements, bind) if numeric else _texts(elements, bind, lower=test.op in _WITHOUT_CASE)
+    fits = _fits(test, bind, text=not numeric)
     # What comes before the first element that cannot be judged counts; then the first value, and each where all
     # have to fit, has met an error instead of an end.
-    bad = bind.define(f"arrayFirstIndex(x -> NOT {good}, {elements})")
-    known = f"if({bad} = 0, {elements}, arraySlice({elements}, 1, {bad} - 1))"
-    values = bind.define(f"arrayMap(x -> {read}, {known})")
-    fits = [_any(fit, values) for fit in _fits(test, bind, text=not numeric)]
     if test.every:
-        decided = f"multiIf({' AND '.join(fits)}, 1, {bad} = 0, 0, 2)"
+        held = " AND ".join(_any(fit, values) for fit in fits)
+        before = " AND ".join(_any_before(bad, fit, values) for fit in fits)
+        decided = f"multiIf({bad} = 0, {held}, {before}, 1, 2)"
     else:
-        first = _any(_fits(Test(test.field, test.op, test.values[:1]), bind, text=not numeric)[0], values)
-        decided = f"multiIf({bad} = 0, {' OR '.join(fits)}, {first}, 1, 2)"
+        before = _any_before(bad, _one(test, bind, text=not numeric), values)
+        decided = f"multiIf({bad} = 0, {_any(_either(fits), values)}, {before}, 1, 2)"
     return f"if({raw} = 'null', 0, {decided})", True
+
+
+_IS_TEXT: Final = "startsWith(x, '\"')"
+_IS_NUMBER: Final = "match(x, '^-?[0-9]')"
 
 
 def _any(fit: Of, elements: str) -> str:
     return f"arrayExists(x -> {fit('x')}, {elements})"
 
 
-def _elements_equal(test: Test, bind: Parameters) -> list[Of]:
-    """For each value, or for all of them at once, whether an element of JSON is the same."""
-    if test.every:
-        return [_one_equal((value,), bind) for value in test.values]
-    return [_one_equal(test.values, bind)]
+def _any_before(end: str, fit: Of, elements: str) -> str:
+    return f"arrayExists((x, n) -> n < {end} AND {fit('x')}, {elements}, arrayEnumerate({elements}))"
 
 
-def _one_equal(values: Iterable[Value], bind: Parameters) -> Of:
+def _texts(elements: str, bind: Parameters, *, lower: bool) -> str:
+    """The elements as texts; one that is none is empty."""
+    read = "lowerUTF8(JSONExtractString(x))" if lower else "JSONExtractString(x)"
+    return bind.define(f"arrayMap(x -> {read}, {elements})")
+
+
+def _numbers(elements: str, bind: Parameters) -> str:
+    return bind.define(f"arrayMap(x -> toFloat64OrZero(x), {elements})")
+
+
+def _either(fits: Sequence[Of]) -> Of:
+    return lambda x: "(" + " OR ".join(fit(x) for fit in fits) + ")"
+
+
+def _one(test: Test, bind: Parameters, *, text: bool) -> Of:
+    return _fits(Test(test.field, test.op, test.values[:1]), bind, text=text)[0]
+
+
+def _any_equal(values: Sequence[Value], elements: str, bind: Parameters) -> str:
+    """Whether an element of JSON is the same as any of the values."""
     literals, texts, numbers = [], [], []
     for value in values:
         if isinstance(value, str):
@@ -131,20 +155,17 @@ def _one_equal(values: Iterable[Value], bind: Parameters) -> Of:
             literals.append(str(value))
         else:
             numbers.append(float(value))
-
-    def same(x: str) -> str:
-        parts = []
-        if literals:
-            parts.append(f"{x} IN {bind(literals, 'Array(String)')}")
-        if texts:
-            is_text = f"startsWith({x}, '\"')"
-            parts.append(f"({is_text} AND lowerUTF8(JSONExtractString({x})) IN {bind(texts, 'Array(String)')})")
-        if numbers:
-            is_number = f"match({x}, '^-?[0-9]')"
-            parts.append(f"({is_number} AND toFloat64OrZero({x}) IN {bind(numbers, 'Array(Float64)')})")
-        return "(" + " OR ".join(parts) + ")"
-
-    return same
+    parts = []
+    if "" in texts:
+        literals.append('""')
+    if literals:
+        parts.append(f"hasAny({elements}, {bind(literals, 'Array(String)')})")
+    if texts := [text for text in texts if text]:
+        parts.append(f"hasAny({_texts(elements, bind, lower=True)}, {bind(texts, 'Array(String)')})")
+    if numbers:
+        same = f"{_IS_NUMBER} AND toFloat64OrZero(x) IN {bind(numbers, 'Array(Float64)')}"
+        parts.append(f"arrayExists(x -> {same}, {elements})")
+    return "(" + " OR ".join(parts) + ")"
 
 
 def _same(left: str, right: str) -> str:
@@ -162,8 +183,8 @@ def _same(left: str, right: str) -> str:
 
 
 def _fits(test: Test, bind: Parameters, *, text: bool) -> list[Of]:
-    """Conditions on one text or number `x`, to be joined by `or` or, for `every`, by `and`: one for each value, or
-    fewer that say the same."""
+    """Conditions on one text (in lower case, where case does not count) or number `x`, to be joined by `or` or, for
+    `every`, by `and`: one for each value, or fewer that say the same."""
     values = test.values
     match test.op:
         case Operator.EQUALS:
@@ -205,7 +226,7 @@ def _among(values: list[Value], bind: Parameters, *, text: bool) -> Of:
     if not fitting:
         return lambda _: "0"
     placeholder = bind(fitting, "Array(String)" if text else "Array(Float64)")
-    return lambda x: f"{f'lowerUTF8({x})' if text else x} IN {placeholder}"
+    return lambda x: f"{x} IN {placeholder}"
 
 
 def _containing(texts: list[str], every: bool, bind: Parameters) -> list[Of]:
@@ -215,9 +236,9 @@ def _containing(texts: list[str], every: bool, bind: Parameters) -> list[Of]:
     def search(group: list[str]) -> Of:
         if len(group) == 1:
             one = bind(group[0])
-            return lambda x: f"position(lowerUTF8({x}), {one}) > 0"
+            return lambda x: f"position({x}, {one}) > 0"
         many = bind(group, "Array(String)")
-        return lambda x: f"multiSearchAny(lowerUTF8({x}), {many})"
+        return lambda x: f"multiSearchAny({x}, {many})"
 
     return [search(group) for group in groups]
 
@@ -227,7 +248,7 @@ def _edges(texts: list[str], every: bool, bind: Parameters, *, at_end: bool) -> 
     if every or len(texts) == 1:
         function = "endsWith" if at_end else "startsWith"
         one_by_one = [bind(text) for text in texts]
-        return [lambda x, text=text: f"{function}(lowerUTF8({x}), {text})" for text in one_by_one]  # type: ignore[misc]
+        return [lambda x, text=text: f"{function}({x}, {text})" for text in one_by_one]  # type: ignore[misc]
     by_length: dict[int, list[str]] = defaultdict(list)
     for text in texts:
         by_length[len(text.encode())].append(text)
@@ -235,7 +256,7 @@ def _edges(texts: list[str], every: bool, bind: Parameters, *, at_end: bool) -> 
     def edge(length: int, group: list[str]) -> Of:
         part = f"-{length}" if at_end else f"1, {length}"
         placeholder = bind(group, "Array(String)")
-        return lambda x: f"substring(lowerUTF8({x}), {part}) IN {placeholder}"
+        return lambda x: f"substring({x}, {part}) IN {placeholder}"
 
     return [edge(length, group) for length, group in by_length.items()]
 
@@ -248,10 +269,10 @@ def _within(text: str, bind: Parameters) -> Of:
     network = ipaddress.ip_network(text, strict=False)
     own = bind(str(network))
     if network.version == 6:
-        return lambda x: _in_range(_v6(x), "::", own)
+        return lambda x: _in_range(_v6(x), own)
     mapped = bind(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
     is_v4 = bind(_V4)
-    return lambda x: f"({_in_range((x, f'match({x}, {is_v4})'), '0.0.0.0', own)} OR {_in_range(_v6(x), '::', mapped)})"
+    return lambda x: f"({_in_range((x, f'match({x}, {is_v4})'), own)} OR {_in_range(_v6(x), mapped)})"
 
 
 def _v6(x: str) -> tuple[str, str]:
@@ -259,7 +280,7 @@ def _v6(x: str) -> tuple[str, str]:
     return bare, f"isIPv6String({bare})"
 
 
-def _in_range(address: tuple[str, str], instead: str, network: str) -> str:
+def _in_range(address: tuple[str, str], network: str) -> str:
     """What is no address is not looked up at all: ClickHouse would fail the query."""
     text, condition = address
-    return f"({condition} AND isIPAddressInRange(if({condition}, CAST({text}, 'String'), '{instead}'), {network}))"
+    return f"({condition} AND isIPAddressInRange(if({condition}, CAST({text}, 'String'), '::'), {network}))"
