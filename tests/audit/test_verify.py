@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from audit.recorded import Recorder, store_records
+from audit.recorded import Recorder, store_records, stored_rows
+from vaultak_streams.audit.anchoring import Anchors
 from vaultak_streams.audit.findings import What
 from vaultak_streams.audit.verify import verify
 from vaultak_streams.store.client import connect
@@ -114,3 +116,40 @@ def test_who_went_around_the_guard_shows(clickhouse_database: Dsn) -> None:
     with connect(dsn) as store:
         findings = {(f.what, f.action_id) for f in verify(store).findings if f.what is not What.GAP}
     assert findings == {(What.NO_VERDICT, unjudged), (What.NO_OUTCOME, silent), (What.OUTCOME_ALONE, stray)}
+
+
+def test_whatever_is_done_to_any_one_event_is_found(clickhouse_database: Dsn, tmp_path: Path) -> None:
+    """Each event of a chain in turn, edited in each member or deleted: an agent for each way."""
+    dsn = clickhouse_database("admin")
+    migrate(dsn)
+    recorder = Recorder()
+    edits = (
+        "replaceOne(value, '/srv/', '/var/')", "replaceOne(value, '\"w\"', '\"r\"')",
+        "replaceOne(value, '\"ok\"', '\"error\"')", "replaceOne(value, '\"allow\"', '\"block\"')",
+        "replaceOne(value, '\"prev_hash\":\"', '\"prev_hash\":\"0')", "concat(value, ' ')",
+        "replaceOne(value, ':', ': ')",
+        "''", "'{}'", "'[1]'", "substring(value, 1, 100)",
+    )  # fmt: skip
+    ways = [(edit, seq) for edit in (*edits, "DELETE") for seq in range(6)]
+    for number in range(len(ways)):
+        for _ in range(3):
+            recorder.act(f"agent-{number:03}")
+    store_records(dsn, recorder.records)
+    anchors = Anchors(tmp_path)
+    anchors.note(stored_rows(recorder.records, "events_log"))
+    anchors.close()
+    with connect(dsn) as store:
+        before = dict(store.query("SELECT (agent_id, seq) AS k, value FROM events").rows)
+        for edit in edits:
+            agents = [f"agent-{number:03}" for number, way in enumerate(ways) if way[0] == edit]
+            which = f"has({agents!r}, agent_id) AND seq = indexOf({agents!r}, agent_id) - 1"
+            store.command(f"ALTER TABLE events_log UPDATE value = {edit} WHERE {which} SETTINGS mutations_sync = 2")
+        gone = [f"agent-{number:03}" for number, way in enumerate(ways) if way[0] == "DELETE"]
+        which = f"has({gone!r}, agent_id) AND seq = indexOf({gone!r}, agent_id) - 1"
+        store.command(f"ALTER TABLE events_log DELETE WHERE {which} SETTINGS mutations_sync = 2")
+        after = dict(store.query("SELECT (agent_id, seq) AS k, value FROM events").rows)
+        touched = {agent for (agent, seq), value in before.items() if after.get((agent, seq)) != value}
+        blanks = {f"agent-{number:03}" for number, way in enumerate(ways) if way[0] in ("concat(value, ' ')", edits[6])}
+        suspects = {finding.agent_id for finding in verify(store, data_dir=tmp_path).findings}
+    assert len(touched) > 50
+    assert suspects == touched - blanks  # white space is no part of canonical JSON: the message says the same
