@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,6 +82,7 @@ def _any(parts: tuple[Predicate, ...]) -> Predicate:
     return parts[0] if len(parts) == 1 else some
 
 
+@functools.lru_cache(maxsize=1024)
 def reader(name: str) -> Callable[[Fields], Any]:
     """Reads `a.b`: a member of that whole name first, else `b` within `a`. `None` where there is none."""
     head, *rest = name.split(".")
@@ -108,6 +110,8 @@ def _test(test: Test) -> Predicate:
         return lambda fields: (read(fields) is not None) is wanted
     if test.op is Operator.FIELDREF:
         return _fieldref(test, read)
+    if len(test.values) == 1:
+        return _single(test, read)
     fits = tuple(_fit(test, value) for value in test.values)
     some = all if test.every else any
     when_null = test.op is Operator.EQUALS and some(value is None for value in test.values)
@@ -115,6 +119,19 @@ def _test(test: Test) -> Predicate:
     def judge(fields: Fields) -> bool:
         found = read(fields)
         return when_null if found is None else some(_holds(fit, found) for fit in fits)
+
+    return judge
+
+
+def _single(test: Test, read: Callable[[Fields], Any]) -> Predicate:
+    """A test of one value, as most are."""
+    value = test.values[0]
+    fit = _fit(test, value)
+    when_null = test.op is Operator.EQUALS and value is None
+
+    def judge(fields: Fields) -> bool:
+        found = read(fields)
+        return when_null if found is None else _holds(fit, found)
 
     return judge
 
