@@ -95,8 +95,8 @@ def _print_rule(change: RuleChange) -> None:
 
 def _print(report: Report, bundle: Bundle) -> None:
     say(
-        f"[bold]{report.rules_tried} rules[/] (version {escape(safe(bundle.version))}) on "
-        f"[bold]{report.actions:,} actions[/] of {escape(safe(report.source))}, in {report.elapsed_s:.1f} s"
+        f"[bold]{_count(report.rules_tried, 'rule')}[/] (version {escape(safe(bundle.version))}) on "
+        f"[bold]{_count(report.actions, 'action')}[/] of {escape(safe(report.source))}, in {report.elapsed_s:.1f} s"
     )
     say(_summary(report))
     matched = [rule for rule in report.rules if rule.matched or rule.failed]
@@ -117,14 +117,14 @@ def _print(report: Report, bundle: Bundle) -> None:
             ],
         )
     if silent := len(report.rules) - len(matched):
-        say(f"[dim]{silent} {'rule' if silent == 1 else 'rules'} matched nothing[/]")
+        say(f"[dim]{_count(silent, 'rule')} matched nothing[/]")
     for rule in report.rules:
         if rule.unknown:
             warn(f"rule `{safe(rule.id)}` was tried without {', '.join(rule.unknown)}: not stored; try it with --input")
     for change in report.changes[:_SHOWN]:
         _print_change(change)
     if (more := len(report.changes) - _SHOWN) > 0:
-        say(f"\n[dim]{more} further kinds of changes: see --json[/]")
+        say(f"\n[dim]{_count(more, 'further kind')} of changes: see --json[/]")
 
 
 def _summary(report: Report) -> str:
@@ -133,16 +133,21 @@ def _summary(report: Report) -> str:
     else:
         share = 100 * report.changed / max(report.actions, 1)
         lines = [
-            f"[bold]{report.changed:,}[/] decisions ({share:.2g} %) would change: [red]{report.newly_stopped:,}[/]"
-            f" actions more would be stopped, [green]{report.newly_let_through:,}[/] would no longer be"
+            f"[bold]{_count(report.changed, 'decision')}[/] ({share:.2g} %) would change:"
+            f" [red]{_count(report.newly_stopped, 'action')}[/] more would be stopped,"
+            f" [green]{report.newly_let_through:,}[/] would no longer be"
         ]
     if report.answers is not None and (report.answers.approved or report.answers.denied):
         a = report.answers
         lines.append(
-            f"of {a.approved:,} actions that people approved, {a.approved_stopped:,} would be stopped"
+            f"of {_count(a.approved, 'action')} that people approved, {a.approved_stopped:,} would be stopped"
             f" (likely false positives); of {a.denied:,} that they denied, {a.denied_let_through:,} would run"
         )
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _print_change(change: Change) -> None:
