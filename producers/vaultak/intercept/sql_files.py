@@ -92,9 +92,13 @@ def _path(name: list[Token], parameters: object) -> str:
     return paths.printable(file_of(value))
 
 
+_NUMBERED = re.compile(r"^\?(?=\d{1,4}$)")
+"""Numbered parameters get names: a sequence for them is going out of use, and some have no number in the text."""
+
+
 def _computed(name: list[Token], parameters: object) -> str | None:
     """The value of strings, parameters and what joins them; `None` where anything else could differ over there."""
-    text = "".join(t.text if t.kind == "p" else f" {t.text}" for t in name)
+    text = "".join(t.text if t.kind == "p" else f" {_NUMBERED.sub(':p', t.text)}" for t in name)
     if len(text) > MAX_NAME_CHARS or any(t.kind == "w" or (t.kind == "p" and t.text not in "|()") for t in name):
         return None
     bound = _bound(name, parameters)
@@ -123,10 +127,10 @@ def _bound(name: list[Token], parameters: object) -> Any:
         return values if all(type(v) in _PLAIN for v in values.values()) else None
     if type(parameters) not in (tuple, list):
         return None
-    numbers = [int(text[1:]) if re.fullmatch(r"\?\d{1,4}", text) else 0 for text in used]
+    numbers = [int(text[1:]) if _NUMBERED.match(text) else 0 for text in used]
     if any(numbers) and not all(numbers):
         return None
     listed = cast(Sequence[Any], parameters)[: max(numbers) or len(used)]
     if not all(type(v) in _PLAIN for v in listed):
         return None
-    return {str(n): value for n, value in enumerate(listed, 1)} if any(numbers) else listed
+    return {f"p{n}": value for n, value in enumerate(listed, 1)} if any(numbers) else listed
