@@ -21,7 +21,9 @@ _SDK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 _LOOKED_AT = 40
 """Frames from the top in which the SDK's own code is looked for."""
 
-_PASSING = frozenset({"observed", "enforced", "__call__", "_start", "_submit", "_started", "_in_shell", "_create_task"})
+_PASSING = frozenset(
+    {"observed", "enforced", "__call__", "_start", "_submit", "_started", "_in_shell", "_create_task", "_add_callback"}
+)
 """The SDK's functions inside of which an agent's own code runs: patches, and what binds work to an agent."""
 
 _RUNNERS = ("asyncio.base_events", "asyncio.runners")

@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import queue
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
@@ -227,6 +228,49 @@ def imap_of_a_thread_pool_from_before(act: Act) -> Generator[None, None, None]:
         yield
 
 
+@way
+def a_callback_of_a_pool_s_future(act: Act) -> Generator[None, None, None]:
+    go, done = threading.Event(), threading.Event()
+    with _host_s_pool() as pool:
+        future = pool.submit(go.wait, WAIT_S)
+        yield
+        future.add_done_callback(lambda _: act())
+        future.add_done_callback(lambda _: done.set())
+        yield
+        go.set()
+        assert done.wait(WAIT_S)
+
+
+@inside
+def a_callback_of_a_future_that_is_done(act: Act) -> None:
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    future.set_result(None)
+    future.add_done_callback(lambda _: act())
+
+
+@way
+def callbacks_of_thread_pools(act: Act) -> Generator[None, None, None]:
+    with ThreadPool(1) as pool:
+        pool.apply(int)
+        yield
+        result = pool.map_async(str, [0], None, lambda _: act())
+        yield
+        result.wait(WAIT_S)
+        pool.close()
+        pool.join()
+
+
+@way
+def error_callbacks_of_thread_pools(act: Act) -> Generator[None, None, None]:
+    with ThreadPool(1) as pool:
+        yield
+        result = pool.apply_async(int, ("no number",), error_callback=lambda _: act())
+        yield
+        result.wait(WAIT_S)
+        pool.close()
+        pool.join()
+
+
 # -- event loops -----------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +325,30 @@ async def a_callback_from_another_thread(act: Act) -> None:
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     threading.Thread(target=loop.call_soon_threadsafe, args=(lambda: (act(), done.set()),)).start()
     await done.wait()
+
+
+@way
+def a_callback_on_a_host_s_loop(act: Act) -> Generator[None, None, None]:
+    with _host_s_loop() as loop:
+        yield
+        done = threading.Event()
+        loop.call_soon_threadsafe(lambda: (act(), done.set()))
+        assert done.wait(WAIT_S)
+        yield
+
+
+@way
+def a_reader_on_a_host_s_loop(act: Act) -> Generator[None, None, None]:
+    with _host_s_loop() as loop:
+        ours, theirs = socket.socketpair()
+        yield
+        done = threading.Event()
+        loop.call_soon_threadsafe(loop.add_reader, ours, lambda: (loop.remove_reader(ours), act(), done.set()))
+        yield
+        theirs.send(b"x")
+        assert done.wait(WAIT_S)
+        ours.close()
+        theirs.close()
 
 
 @coroutine
@@ -352,19 +420,26 @@ def a_task_of_a_loop_that_runs_afterwards(act: Act) -> Generator[None, None, Non
         loop.run_until_complete(task)
 
 
-@way
-def a_host_s_loop_in_another_thread(act: Act) -> Generator[None, None, None]:
+@contextlib.contextmanager
+def _host_s_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """It runs in a thread that began outside every monitor."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield
-        asyncio.run_coroutine_threadsafe(a_coroutine_of(act), loop).result(WAIT_S)
-        yield
+        yield loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@way
+def a_coroutine_on_a_host_s_loop(act: Act) -> Generator[None, None, None]:
+    with _host_s_loop() as loop:
+        yield
+        asyncio.run_coroutine_threadsafe(a_coroutine_of(act), loop).result(WAIT_S)
+        yield
 
 
 # -- contexts --------------------------------------------------------------------------------------------------------
