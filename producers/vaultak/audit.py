@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from itertools import islice
 
 import msgspec
 
@@ -55,7 +54,8 @@ class AuditTrail:
 
     def _let_go(self) -> None:
         with self._lock:
-            for action_id in list(islice(self._actions, len(self._actions) - self._limit)):
+            known = list(self._actions)  # in one step of the interpreter: others record meanwhile
+            for action_id in known[: max(0, len(known) - self._limit)]:
                 del self._actions[action_id]
                 self._outcomes.pop(action_id, None)
             if len(self._outcomes) > self._most:  # of actions that went while their outcome came
