@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from vaultak import ActionBlockedError, Vaultak
 from vaultak.config import Settings
 from vaultak.inherit.pythons import shuts_out
 from vaultak.testing import RecordingPublisher
-from vaultak.wire import Action
+from vaultak.wire import Action, AgentState
 
 PYTHON = sys.executable
 
@@ -124,6 +125,27 @@ def test_what_is_forbidden_does_not_happen_in_a_child(vt: Vaultak, place: Place,
     assert str(place.secret) in denied(events)
     assert {(e.agent_id, e.session_id) for e in events} == {("parent", "session")}
     assert all(e.labels == {"role": "tester"} for e in events if isinstance(e, Action))
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server here")
+def test_a_fork_server_of_the_host_starts_nothing_for_an_agent(vt: Vaultak, place: Place) -> None:
+    """It ran before the monitor and inherits none: what it forks would be governed by nobody."""
+    context = multiprocessing.get_context("forkserver")
+    before = context.Process(target=time.sleep, args=(0,))
+    before.start()
+    before.join(30)
+    with vt.monitor("parent") as m:
+        WAYS["multiprocessing forkserver"](place)
+        assert not place.secret.exists()
+        held = context.Process(target=time.sleep, args=(60,))
+        held.start()
+    m._agent._set_state(AgentState.KILLED, "enough")
+    held.join(10)
+    assert not held.is_alive()
+    after = context.Process(target=time.sleep, args=(0,))
+    after.start()
+    after.join(30)
+    assert after.exitcode == 0
 
 
 def test_what_is_allowed_happens_in_a_child_and_is_on_record(vt: Vaultak, place: Place) -> None:
