@@ -48,8 +48,7 @@ _SOURCE = """
         ifNull(assurance, '') AS assurance, risk, decision, local_decision, local_risk,
         map('destructiveness', destructiveness, 'sensitivity', sensitivity, 'payload', payload_factor,
             'rate', rate, 'behaviour', behaviour, 'provenance', provenance) AS factors,
-        if(ifNull(rules, '[]') = '[]', [], JSONExtract(assumeNotNull(rules), 'Array(String)')) AS rules,
-        if(isNull(local_reasons), [], JSONExtract(assumeNotNull(local_reasons), 'Array(String)')) AS local_reasons
+        rules, local_reasons
     FROM (SELECT * FROM action_parts {final} WHERE action_type IS NOT NULL
         AND ts >= {{since:DateTime64(6, 'UTC')}} AND ts <= {{until:DateTime64(6, 'UTC')}} AND {chosen}))
 """
@@ -75,10 +74,12 @@ _JUDGED = """
         {severity_of_decision} AS judged_before,
         {severity_of_local} AS local_before,
         greatest(judged_before, local_before) AS before,
-        greatest(
-            multiIf(hasAny(rules, {{limits:Array(String)}}), judged_before, has(rules, 'alert_risk_score'), 1, 0),
-            if(empty(local_reasons) OR arrayAll(r -> startsWith(r, 'rule `') OR startsWith(r, 'shadow rule `'),
-               local_reasons), 0, local_before)) AS limited,
+        if(before = 0, 0, greatest(
+            multiIf(
+                hasAny(JSONExtract(ifNull(rules, '[]'), 'Array(String)'), {{limits:Array(String)}}), judged_before,
+                has(JSONExtract(ifNull(rules, '[]'), 'Array(String)'), 'alert_risk_score'), 1, 0),
+            if(arrayAll(r -> startsWith(r, 'rule `') OR startsWith(r, 'shadow rule `'),
+               JSONExtract(ifNull(local_reasons, '[]'), 'Array(String)')), 0, local_before))) AS limited,
         {further} AS further
     FROM (SELECT *{definitions} FROM ({source}))
 """
@@ -95,13 +96,13 @@ _TOLD = "SELECT * FROM ({judged}) WHERE notEmpty(arrayFlatten(judged)) OR before
 
 _GROUPED = """
 SELECT agent_id, before, limited, if(further, [], judged) AS judged, further,
-    uniqExact(sipHash64(agent_id, action_id)) AS actions,
+    uniqExact(cityHash64(agent_id, action_id)) AS actions,
     groupUniqArray({{examples:UInt8}})(toJSONString([toString(ts), agent_id, session_id, action_id,
         toString(action_type), own_resource, substringUTF8(payload, 1, {{chars:UInt16}})])) AS shown
 FROM ({told})
 GROUP BY agent_id, before, limited, judged, further
 """
-_COUNTED = "SELECT uniqExact(sipHash64(agent_id, action_id)) FROM ({source})"
+_COUNTED = "SELECT uniqExact(cityHash64(agent_id, action_id)) FROM ({source})"
 
 
 _PACKED: Final = 31

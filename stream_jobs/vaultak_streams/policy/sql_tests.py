@@ -96,7 +96,7 @@ def _json(test: Test, field: Field, bind: Parameters) -> tuple[str, bool]:
     if test.op is Operator.EQUALS:
         groups = [[value] for value in test.values] if test.every else [list(test.values)]
         held = _joined(test, [_any_equal(group, elements, bind) for group in groups])
-        return f"if({raw} = 'null', {_when_null(test)}, {held})", False
+        return (f"if({raw} = 'null', 1, {held})" if _when_null(test) else held), False
     numeric = test.op in _SIGNS
     bad = bind.define(f"arrayFirstIndex(x -> NOT {_IS_NUMBER if numeric else _IS_TEXT}, {elements})")
     values = _numbers(elements, bind) if numeric else _texts(elements, bind, lower=test.op in _WITHOUT_CASE)
@@ -106,11 +106,11 @@ def _json(test: Test, field: Field, bind: Parameters) -> tuple[str, bool]:
     if test.every:
         held = " AND ".join(_any(fit, values) for fit in fits)
         before = " AND ".join(_any_before(bad, fit, values) for fit in fits)
-        decided = f"multiIf({bad} = 0, {held}, {before}, 1, 2)"
     else:
+        held = _any(_either(fits), values)
         before = _any_before(bad, _one(test, bind, text=not numeric), values)
-        decided = f"multiIf({bad} = 0, {_any(_either(fits), values)}, {before}, 1, 2)"
-    return f"if({raw} = 'null', 0, {decided})", True
+    # What stands first in a condition is computed for all rows at once; behind it arrays would be copied row by row.
+    return f"multiIf(({held}) AND {bad} = 0, 1, {bad} = 0, 0, {before}, 1, 2)", True
 
 
 _IS_TEXT: Final = "startsWith(x, '\"')"
