@@ -81,18 +81,28 @@ def when_imported(module: str, patch: Callable[[], None]) -> None:
     wrapt.register_post_import_hook(lambda _module: patch(), module)
 
 
+_TABLES = (("numpy.lib._datasource", "_file_openers", "_file_openers"),)
+"""Module, object and its member: functions that libraries have put into a table of their own."""
+
+
 def rebind_aliases() -> None:
     """Put the patches under the names that modules loaded earlier gave to the originals (`from os import write`)."""
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType) or name.partition(".")[0] in ("vaultak", "wrapt"):
-            continue
-        members = vars(module)
-        for alias, value in list(members.items()):
-            newest = value
-            while (found := _replaced.get(id(newest))) is not None and found[0] is newest:
-                newest = found[1]
-            if newest is not value:
-                members[alias] = newest
+        if isinstance(module, ModuleType) and name.partition(".")[0] not in ("vaultak", "wrapt"):
+            _rebind(vars(module))
+    for name, holder, member in _TABLES:
+        table = getattr(getattr(sys.modules.get(name), holder, None), member, None)
+        if type(table) is dict:
+            _rebind(table)
+
+
+def _rebind(members: dict[Any, Any]) -> None:
+    for alias, value in list(members.items()):
+        newest = value
+        while (found := _replaced.get(id(newest))) is not None and found[0] is newest:
+            newest = found[1]
+        if newest is not value:
+            members[alias] = newest
 
 
 def patch_method(owner: type, name: str, wrapper: Wrapper) -> None:

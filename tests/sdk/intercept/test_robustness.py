@@ -223,3 +223,23 @@ def test_a_fork_leaves_the_outcome_to_its_parent(tmp_path: Path) -> None:
 def test_interception_loads_no_kafka_client() -> None:
     done = python("print([m for m in ('aiokafka', 'asyncio', 'concurrent.futures.thread') if m in sys.modules])")
     assert "aiokafka" not in done.stdout
+
+
+NUMPY_FIRST = """
+import sys, numpy
+numpy.loadtxt(sys.argv[1])
+from vaultak import Vaultak
+from vaultak.testing import RecordingPublisher
+published = RecordingPublisher()
+with Vaultak(publisher=published, rollback_limit=0) as vt, vt.monitor("a"):
+    numpy.loadtxt(sys.argv[1])
+print([type(event).__name__ for event in published.events()])
+"""
+
+
+def test_what_a_library_opened_files_with_before_the_monitor_is_found(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("1 2")
+    done = subprocess.run(
+        [sys.executable, "-c", NUMPY_FIRST, str(tmp_path / "figures")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split("\n")[0] == "['Action', 'Outcome']", done.stderr
