@@ -52,10 +52,9 @@ class Battery:
         return Vaultak(
             publisher=record,
             settings=Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path / "data")}),
-            blocked_resources=["tool:erase", "*.env"],
             max_risk_score=1.0,
             mode=KillSwitchMode.BLOCK,
-            **{"pause_timeout_s": DEADLINE_S, **limits},
+            **{"blocked_resources": ["tool:erase", "*.env"], "pause_timeout_s": DEADLINE_S, **limits},
         )
 
     @pytest.fixture

@@ -25,7 +25,7 @@ class VaultakMiddleware(AgentMiddleware):
     """Judges each tool call before the tool runs, the tools that middleware or a request adds included.
 
     A blocked call answers with a `ToolMessage` of status `error`. Arguments: see `ToolGuard`. Serves `invoke`,
-    `ainvoke` and the streaming of both. A sub-agent needs the middleware too: what calls it is one tool call of its caller.
+    `ainvoke` and the streaming of both. A sub-agent needs the middleware too: calling it is one tool call.
     """
 
     def __init__(

@@ -147,6 +147,14 @@ class ToolGuard:
             raise denial
         return f"Not allowed: {denial}. Do not try this again; go on without it or say that it was denied."
 
+    def forbids(self, tool: str) -> bool:
+        """Whether the limits, or the agent's state, stand against a tool whatever its arguments. Records nothing."""
+        try:
+            return self._open().forbids(ActionType.TOOL_CALL, f"tool:{tool}")
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is ours: the tool is not offered
+            log.error("agent %r: tool %r could not be judged: %s", self.agent_id, tool, type(e).__name__)
+            return True
+
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _session(self) -> contextlib.AbstractContextManager[governor.Governor]:
