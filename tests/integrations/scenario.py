@@ -85,6 +85,12 @@ class Harness(Protocol):
     modes: tuple[Mode, ...]
     lacks: Mapping[str, str]
     """Tests of the battery that do not apply, each with the reason."""
+    says_of_errors: str
+    """What can be seen of a tool's error."""
+    knows_request: bool
+    """Whether the framework tells what the user asked."""
+    remote: bool
+    """Whether the agent is at the other end of a connection: its run cannot be ended, it is told."""
 
     def run(self, scenario: Scenario) -> str:
         """Run the agent to its end; returns all that the fake model was shown."""

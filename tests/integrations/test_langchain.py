@@ -71,6 +71,9 @@ class LateTools(AgentMiddleware):
 class LangChain:
     modes: tuple[Mode, ...] = ("sync", "async", "stream")
     lacks: ClassVar[Mapping[str, str]] = {}
+    says_of_errors = "it broke: x"
+    knows_request = True
+    remote = False
 
     def agent(self, s: Scenario) -> tuple[Any, ScriptedModel]:
         model = ScriptedModel(script=list(s.script), seen=[])

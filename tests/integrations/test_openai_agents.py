@@ -69,6 +69,9 @@ def shown(model: ScriptedModel) -> str:
 class OpenAIAgents:
     modes: tuple[Mode, ...] = ("sync", "async", "stream")
     lacks: ClassVar[Mapping[str, str]] = {}
+    says_of_errors = "it broke: x"
+    knows_request = True
+    remote = False
 
     def agent(self, s: Scenario) -> tuple[Any, ScriptedModel]:
         model = scripted(s.script)

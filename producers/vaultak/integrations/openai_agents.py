@@ -174,8 +174,8 @@ class _Performer:
     def __init__(self, original: Any, name: str, operations: tuple[str, ...], guard: ToolGuard) -> None:
         self._original, self._name, self._operations, self._guard = original, name, operations, guard
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # what the framework tells computers apart by
+    @property  # type: ignore[misc]  # the framework tells computers apart by it
+    def __class__(self) -> Any:
         return type(self._original)
 
     def __getattr__(self, name: str) -> Any:
