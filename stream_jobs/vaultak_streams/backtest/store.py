@@ -250,6 +250,8 @@ class _Decide:
 
 def _answers(store: Store, asked: _Question, decide: _Decide) -> Answers:
     """What people were asked about: an action approved once counts as approved."""
+    if not _ask(store, f"SELECT 1 FROM commands WHERE {_ANSWERING} LIMIT 1", asked):  # noqa: S608 - our own text
+        return Answers()
     several = _SEVERAL.format(judged=_judged(asked, "FINAL", _WAS_ANSWERED, reached=_REACHED))
     found: Counter[tuple[str, bool]] = Counter()
     for answer, limited, judged, count in _ask(store, _ANSWERED.format(several=several), asked):
@@ -262,10 +264,8 @@ def _answers(store: Store, asked: _Question, decide: _Decide) -> Answers:
     )
 
 
-_WAS_ANSWERED: Final = (
-    "(agent_id, action_id) IN (SELECT agent_id, action_id FROM commands"
-    " WHERE command IN ('approve', 'deny') AND action_id != '')"
-)
+_ANSWERING: Final = "command IN ('approve', 'deny') AND action_id != ''"
+_WAS_ANSWERED: Final = f"(agent_id, action_id) IN (SELECT agent_id, action_id FROM commands WHERE {_ANSWERING})"
 _ANSWERED = """
 SELECT answer, limited, judged, count() AS actions
 FROM ({several}) AS a
