@@ -265,7 +265,7 @@ def _answers(store: Store, asked: _Question, decide: _Decide) -> Answers:
 
 
 _ANSWERING: Final = "command IN ('approve', 'deny') AND action_id != ''"
-_WAS_ANSWERED: Final = f"(agent_id, action_id) IN (SELECT agent_id, action_id FROM commands WHERE {_ANSWERING})"
+_WAS_ANSWERED: Final = f"(agent_id, action_id) IN (SELECT agent_id, action_id FROM commands WHERE {_ANSWERING})"  # noqa: S608
 _ANSWERED = """
 SELECT answer, limited, judged, count() AS actions
 FROM ({several}) AS a
