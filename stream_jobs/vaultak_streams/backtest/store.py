@@ -1,4 +1,4 @@
-"""A back-test over the audit store, in one query: ClickHouse judges, only counts and examples come back.
+"""A back-test over the audit store, in which ClickHouse judges: only counts and examples come back.
 
 What limits decided, such as `max_risk_score`, stays as it was recorded; what rules decided is replaced. Where both
 matched one action, the recorded decision counts as the limits': it may be that of a rule.
