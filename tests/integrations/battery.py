@@ -13,6 +13,7 @@ import pytest
 
 from integrations.scenario import Harness, Scenario, Tools, causes
 from vaultak import ActionBlockedError, AgentKilledError, AgentPausedError, KillSwitchMode, Vaultak
+from vaultak.agent import Agent
 from vaultak.config import Settings
 from vaultak.integrations.toolcall import ToolCall
 from vaultak.testing import RecordingPublisher
@@ -23,9 +24,10 @@ DONE = "all done"
 
 
 class Battery:
-    """Subclasses give `harness`."""
+    """Subclasses give `harness`; `prefix` is what the framework puts before a tool's name."""
 
     harness: Harness
+    prefix = ""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "mode" in metafunc.fixturenames:
@@ -52,7 +54,7 @@ class Battery:
             settings=Settings.from_env({"VAULTAK_DATA_DIR": str(tmp_path / "data")}),
             max_risk_score=1.0,
             mode=KillSwitchMode.BLOCK,
-            **{"blocked_resources": ["tool:erase", "*.env"], "pause_timeout_s": DEADLINE_S, **limits},
+            **{"blocked_resources": [f"tool:{self.prefix}erase", "*.env"], "pause_timeout_s": DEADLINE_S, **limits},
         )
 
     @pytest.fixture
@@ -68,8 +70,8 @@ class Battery:
         assert tools.ran == [("note", "a")]
         assert "noted a" in shown
         (action,) = tool_calls(record)
-        assert action.resource == "tool:note"
-        assert action.payload == {"tool": "note", "arguments": {"text": "a"}}
+        assert action.resource == f"tool:{self.prefix}note"
+        assert action.payload == {"tool": f"{self.prefix}note", "arguments": {"text": "a"}}
         if self.harness.knows_request:
             assert [e.content for e in record.events() if isinstance(e, Context)] == ["please do your work"]
         (outcome,) = outcomes(record, action)
@@ -165,7 +167,7 @@ class Battery:
         script = [[("erase", {"text": "all"})], [("note", {"text": "a"})], DONE]
         self.harness.run_sub_agent(Scenario(vt, tools, script, mode))
         assert tools.ran == [("note", "a")]
-        denied = [a for a in tool_calls(record) if a.resource == "tool:erase"]
+        denied = [a for a in tool_calls(record) if a.resource == f"tool:{self.prefix}erase"]
         assert [o.status for a in denied for o in outcomes(record, a)] == ["denied"]
 
     def test_a_tool_added_at_run_time_is_judged(self, vt: Vaultak, tools: Tools, mode: Any) -> None:
@@ -184,6 +186,16 @@ class Battery:
         outcome = outcomes(record, tool_calls(record)[0])[0]
         assert outcome.status == "error"
         assert self.harness.says_of_errors in outcome.error
+
+    def test_what_cannot_be_judged_does_not_run(
+        self, vt: Vaultak, tools: Tools, mode: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: Any, **__: Any) -> None:
+            raise RuntimeError("a bug of the guard's own")
+
+        monkeypatch.setattr(Agent, "judge", broken)
+        assert "Not allowed" in self.harness.run(Scenario(vt, tools, [[("note", {"text": "a"})], DONE], mode))
+        assert tools.ran == []
 
     def test_inside_a_monitor_of_the_same_agent_its_session_governs(
         self, vt: Vaultak, record: RecordingPublisher, tools: Tools
