@@ -219,7 +219,9 @@ class Battery:
 
 
 def tool_calls(record: RecordingPublisher) -> list[Any]:
-    return [e for e in record.events() if isinstance(e, Action) and e.action_type == "tool_call"]
+    """Calls of tools; the code that calls some of them is none of these."""
+    calls = [e for e in record.events() if isinstance(e, Action) and e.action_type == "tool_call"]
+    return [call for call in calls if call.resource != "tool:python_interpreter"]
 
 
 def outcomes(record: RecordingPublisher, action: Any) -> list[Any]:
