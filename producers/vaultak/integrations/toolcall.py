@@ -93,14 +93,14 @@ class ToolGuard:
 
         `error_of` says what went wrong where the framework returns errors: empty when nothing did.
         """
-        with self._session() as session, self.begin(tool, arguments, session) as running:
+        with self.session() as session, self.begin(tool, arguments, session) as running:
             return running.returned(run(), error_of)
 
     async def call_async(
         self, tool: str, arguments: object, run: Callable[[], Awaitable[T]], error_of: ErrorOf = None
     ) -> T:
         """As `call`; a pause leaves the event loop free."""
-        with self._session() as session, await self.begin_async(tool, arguments, session) as running:
+        with self.session() as session, await self.begin_async(tool, arguments, session) as running:
             return running.returned(await run(), error_of)
 
     # -- halves: for frameworks that run the tool elsewhere ----------------------------------------------------
@@ -122,6 +122,13 @@ class ToolGuard:
         except Exception as e:  # noqa: BLE001 - whatever it is, it is ours: the call is blocked
             raise self._denial(e, tool) from None
         return Running(self, session, action_id, tool, payload["arguments"])
+
+    def session(self) -> contextlib.AbstractContextManager[governor.Governor]:
+        """What a call runs in: the monitor that is entered already, if it is this agent's, or one of its own."""
+        current = governor.current()
+        if current is not None and current.agent_id == self.agent_id:
+            return contextlib.nullcontext(current)
+        return self._open()
 
     # -- what the agent was asked ------------------------------------------------------------------------------
 
@@ -156,12 +163,6 @@ class ToolGuard:
             return True
 
     # -- inside ------------------------------------------------------------------------------------------------
-
-    def _session(self) -> contextlib.AbstractContextManager[governor.Governor]:
-        current = governor.current()
-        if current is not None and current.agent_id == self.agent_id:
-            return contextlib.nullcontext(current)
-        return self._open()
 
     def _prepared(
         self, tool: str, arguments: object, session: governor.Governor | None
