@@ -32,7 +32,7 @@ test-fast: setup  ## the tests that take seconds
 	@$(BIN)/pytest -q -m "not kafka and not stack and not slow"
 
 test-kafka: setup  ## the end-to-end tests on a real Apache Kafka (needs a JVM 17+ and Maven, or VAULTAK_BOOTSTRAP_SERVERS)
-	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" --ignore=tests/policy
+	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" tests/e2e tests/sdk tests/streams
 
 check: setup  ## format, lint, strict types, import contracts
 	@$(BIN)/ruff format --check --quiet .
