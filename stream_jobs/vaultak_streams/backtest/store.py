@@ -49,9 +49,9 @@ _SOURCE = """
         map('destructiveness', destructiveness, 'sensitivity', sensitivity, 'payload', payload_factor,
             'rate', rate, 'behaviour', behaviour, 'provenance', provenance) AS factors,
         rules, local_reasons
-    FROM (SELECT * FROM action_parts {final} WHERE action_type IS NOT NULL
-        AND ts >= {{since:DateTime64(6, 'UTC')}} AND ts <= {{until:DateTime64(6, 'UTC')}} AND {chosen}))
+    FROM (SELECT * FROM action_parts {final} WHERE action_type IS NOT NULL AND {during} AND {chosen}))
 """
+_DURING: Final = "ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}"
 _FURTHER: Final = "position(ifNull(payload, ''), '\"resources\":[') > 0"
 _REACHED: Final = (
     "arrayJoin(arrayDistinct(arrayConcat([own_resource], arrayMap(x -> JSONExtractString(x),"
@@ -111,6 +111,7 @@ _PACKED: Final = 31
 class _Question(msgspec.Struct, frozen=True):
     """A policy as SQL over recorded actions: what rules share, and numbers that hold their codes (0, 1, 2)."""
 
+    during: str
     definitions: str
     codes: str
     packed: tuple[tuple[int, ...], ...]
@@ -159,6 +160,7 @@ def _question(bundle: Bundle, since: str | None, until: str | None) -> _Question
     packed = [(types, of[at : at + _PACKED]) for types, of in by_types.items() for at in range(0, len(of), _PACKED)]
     codes = [_codes([rules[n].expression for n in of], types, translator) for types, of in packed]
     return _Question(
+        during=_DURING if since or until else "true",
         codes=", ".join([*codes, "materialize(toUInt64(0))"]),
         definitions="".join(f", {definition}" for definition in translator.definitions),
         packed=tuple(tuple(of) for _, of in packed),
@@ -183,7 +185,7 @@ def _groups(store: Store, asked: _Question, decide: _Decide, final: str, chosen:
             store, _GROUPED.format(told=_TOLD.format(judged=several)), asked
         )
     groups = [decide(row) for row in rows]
-    source = _SOURCE.format(reached="own_resource", final=final, chosen=chosen)
+    source = _SOURCE.format(reached="own_resource", final=final, chosen=chosen, during=asked.during)
     total = int(_ask(store, _COUNTED.format(source=source), asked)[0][0])
     return [*groups, Group("", Decision.ALLOW, Decision.ALLOW, (), (), total - sum(group.count for group in groups))]
 
@@ -195,7 +197,7 @@ def _judged(asked: _Question, final: str, chosen: str, *, reached: str = "own_re
         further=further,
         severity_of_decision=_severity("decision"),
         severity_of_local=_severity("local_decision"),
-        source=_SOURCE.format(reached=reached, final=final, chosen=chosen),
+        source=_SOURCE.format(reached=reached, final=final, chosen=chosen, during=asked.during),
     )
 
 
