@@ -11,6 +11,8 @@ from vaultak_devstack.backends import BrokerChoice, Ports
 from vaultak_devstack.stack import Stack
 from vaultak_devstack.supervised import ChildSpec
 from vaultak_streams.agents.options import status_path
+from vaultak_streams.alerts.options import AlertOptions
+from vaultak_streams.alerts.service import alert_status_path
 from vaultak_streams.console.entrance import address_path
 from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.policy_files import load_policy
@@ -30,9 +32,10 @@ def local_stack(
     console: ConsoleOptions | None = None,
     report: Callable[[str], object] = lambda _line: None,
 ) -> Stack:
-    """A stack that is ready to start, with a console where its options are given.
+    """A stack that is ready to start, with a console where its options are given, with alerts where the environment
+    says where they go.
 
-    Raises `PolicyError` for a policy that the worker could not load.
+    Raises `PolicyError` for a policy that the worker could not load, `ConfigurationError` for alerts that cannot be.
     """
     load_policy(policy or settings.policy)
     chosen = {"VAULTAK_POLICY": str(policy)} if policy else {}
@@ -51,7 +54,7 @@ def local_stack(
     return Stack(
         settings,
         broker=broker,
-        children=[*judges, sink, *([_console(settings, console)] if console else [])],
+        children=[*judges, sink, *([_console(settings, console)] if console else []), *_alerts(settings)],
         ports=ports,
         migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
         report=report,
@@ -66,3 +69,11 @@ def _console(settings: Settings, options: ConsoleOptions) -> ChildSpec:
         clickhouse_role="viewer",
         ready_file=address_path(settings.data_dir),
     )
+
+
+def _alerts(settings: Settings) -> list[ChildSpec]:
+    options = AlertOptions.from_env()
+    if not options.wanted:
+        return []
+    command = (sys.executable, "-m", "vaultak_streams.alerts")
+    return [ChildSpec(name="alerts", command=command, ready_file=alert_status_path(settings))]
