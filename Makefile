@@ -51,7 +51,7 @@ schemas: setup  ## JSON Schemas from the structs
 	@$(BIN)/python -m vaultak.wire.schemas infra/schemas
 	@$(BIN)/python -m vaultak_streams.policy.schema infra/schemas/policy-rule.json
 
-lock: setup  ## requirements/lock.txt from pyproject.toml (needs uv)
+lock:  ## requirements/lock.txt from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra pipeline --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --quiet --no-header -o requirements/lock.txt
 

@@ -1,4 +1,5 @@
-/* The compiled core: the audit hook's filter, canonical names of files, ids, and the writing of events.
+/* The compiled core: the audit hook's filter, the wrapper around patched calls,
+ * canonical names of files, ids, and the writing of events.
  *
  * It decides nothing. What it does is done by `vaultak.intercept.hook` and `vaultak.intercept.paths` in Python too,
  * with the same results, where there is no compiler. Two differences are its reason: an event that nobody wants costs
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,12 +82,12 @@ static int want(Hook *hook, const char *event) {
 /* -- whose doing it is ----------------------------------------------------------------------------------------- */
 
 /* The governor of the running code: a new reference, NULL with an error set, or NULL without one for nobody. */
-static PyObject *governor_of(const Hook *hook) {
+static PyObject *governor_by(PyObject *variable, PyObject *unset, PyObject *current) {
     PyObject *governor = NULL;
-    if (PyContextVar_Get(hook->variable, hook->unset, &governor) < 0) return NULL;
-    if (governor == hook->unset) {
+    if (PyContextVar_Get(variable, unset, &governor) < 0) return NULL;
+    if (governor == unset) {
         Py_DECREF(governor);
-        governor = PyObject_CallNoArgs(hook->current);
+        governor = PyObject_CallNoArgs(current);
         if (governor == NULL) return NULL;
     }
     if (governor == Py_None) Py_CLEAR(governor);
@@ -139,7 +141,7 @@ static int acting(const Hook *hook, PyObject **frame) {
 }
 
 static int judge(const Hook *hook, const char *event, PyObject *args) {
-    PyObject *governor = governor_of(hook);
+    PyObject *governor = governor_by(hook->variable, hook->unset, hook->current);
     if (governor == NULL) return PyErr_Occurred() ? -1 : 0;
     PyObject *frame = NULL, *answer = NULL;
     /* As for a hook in Python: no tracer of the agent's sees, or disturbs, what follows. */
@@ -221,6 +223,8 @@ refused:
     PyMem_Free(hook);
     return NULL;
 }
+
+#include "observe.h"
 
 /* -- names of files -------------------------------------------------------------------------------------------- */
 
@@ -362,6 +366,7 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "vaultak._native._cor
 /* Without instructions for hashing, doing it here would be slower than OpenSSL: `Tape` and `Chain` are missing then. */
 PyMODINIT_FUNC PyInit__core(void) {
     PyObject *module = PyModule_Create(&MODULE);
+    if (module != NULL && PyModule_AddType(module, &ObservedType) < 0) Py_CLEAR(module);
 #ifdef VAULTAK_SHA256
     if (module == NULL || !sha256_available() || !crc32_available()) return module;
     crc32_prepare();

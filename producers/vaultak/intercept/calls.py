@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from vaultak._native import core
 from vaultak.errors import ActionDeniedError, AgentKilledError
-from vaultak.governor import Governor, current
+from vaultak.governor import Governor, current, governed_by
 from vaultak.wire import OutcomeStatus
 
 MAX_ERROR_CHARS = 500
@@ -88,9 +89,21 @@ def covered(key: object) -> str:
     return ""
 
 
-def observe(name: str) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]:
-    """A wrapt wrapper that gives the actions judged inside a call their outcome. It decides nothing."""
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+"""As wrapt calls it: wrapped, instance, args, kwargs."""
 
+
+def observe(name: str) -> Wrapper:
+    """A wrapper that gives the actions judged inside a call their outcome. It decides nothing."""
+    compiled: Any = getattr(core, "Observed", None)
+    if compiled is None:
+        return observe_in_python(name)
+    wrapper: Wrapper = compiled(name, *governed_by, here, Call, _clock)
+    return wrapper
+
+
+def observe_in_python(name: str) -> Wrapper:
+    """As the compiled core does it."""
     thread, clock = here, _clock
 
     def observed(wrapped: Callable[..., Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

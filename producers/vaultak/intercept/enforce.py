@@ -9,10 +9,9 @@ from types import FunctionType, MethodType
 from typing import Any, cast
 
 from vaultak.governor import current
-from vaultak.intercept.calls import Call, here
+from vaultak.intercept.calls import Call, Wrapper, here
 from vaultak.intercept.effect import Classifier, Occurrence
 from vaultak.intercept.hook import classify, judge
-from vaultak.intercept.patching import Wrapper
 from vaultak.intercept.plain import plainly
 from vaultak.intercept.trust import origins
 

@@ -17,9 +17,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from vaultak.errors import ActionDeniedError, AgentKilledError
 from vaultak.governor import Governor, current
-from vaultak.intercept.calls import MAX_ERROR_CHARS
+from vaultak.intercept.calls import MAX_ERROR_CHARS, Wrapper
 from vaultak.intercept.hook import faults
-from vaultak.intercept.patching import Wrapper
 from vaultak.intercept.trust import Origin, origins
 from vaultak.intercept.web import Request
 from vaultak.wire import ActionType, OutcomeStatus

@@ -26,6 +26,8 @@ from vaultak.wire import ActionType
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _WRITE_LETTERS = frozenset("wax+")
 _MODES = 64
+_OPENER = 7
+"""Its position among the arguments of `open`."""
 _NO_FOLLOW, _INERT = os.O_NOFOLLOW, held.INERT
 _BRACKETS = ("<", b"<")
 _FOREIGN, _IMPORTER, _FILE_READ = Origin.FOREIGN, Origin.IMPORTER, ActionType.FILE_READ
@@ -40,11 +42,11 @@ def _effect(kind: ActionType, path: str, payload: dict[str, Any], journal: Journ
 
 def _opened(o: Occurrence) -> Effects:
     name, mode, flags = o.args
-    writes = bool(flags & _WRITES) or (isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode))
+    writes = flags & _WRITES != 0 or (mode != "r" and isinstance(mode, str) and not _WRITE_LETTERS.isdisjoint(mode))
     if type(name) is not str and isinstance(name := plain(name), int):
         if importing.caches(o.frame, paths.of_descriptor(name) or ""):
             return NONE
-        if writes and (o.call is None or o.call.name != "open" or o.call.argument(7, "opener") is None):
+        if writes and (o.call is None or o.call.name != "open" or o.call.argument(_OPENER, "opener") is None):
             return held.through(name, "open", writes=True) or sockets.sent_through(name, "open")
         return held.through(name, "open", writes=writes)
     if flags & _PATH_ONLY == _PATH_ONLY != 0:
@@ -53,7 +55,7 @@ def _opened(o: Occurrence) -> Effects:
     dir_fd = -1
     if call is not None:
         if call.name == "open":
-            if call.argument(7, "opener") is not None:
+            if (call.kwargs or len(call.args) > _OPENER) and call.argument(_OPENER, "opener") is not None:
                 return NONE  # the opener opens, and is seen doing it
         elif call.name == "os.open" and isinstance(given := plain(call.kwargs.get("dir_fd")), int):
             dir_fd = given  # the event leaves it out

@@ -9,12 +9,10 @@ from typing import Any, cast
 
 import wrapt
 
-from vaultak.intercept.calls import observe
+from vaultak.intercept.calls import Wrapper, observe_in_python
 from vaultak.intercept.trust import origins
 
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
-
-origins.make_transparent(cast(FunctionType, observe("")))
+origins.make_transparent(cast(FunctionType, observe_in_python("")))
 
 _JUDGING = "vaultak.intercept.enforce"
 """Where the wrappers come from that judge what has no event."""

@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from vaultak.errors import ActionDeniedError, AgentKilledError
 from vaultak.governor import Governor, current
-from vaultak.intercept.calls import MAX_ERROR_CHARS
+from vaultak.intercept.calls import MAX_ERROR_CHARS, Wrapper
 from vaultak.intercept.hook import faults
-from vaultak.intercept.patching import Wrapper
 from vaultak.intercept.sql_text import Statements, parse
 from vaultak.intercept.trust import origins
 from vaultak.policy.resources import ANY_TABLE

@@ -17,8 +17,9 @@ from typing import Any
 from vaultak.ending import tasks
 from vaultak.errors import ActionDeniedError, AgentKilledError
 from vaultak.governor import Governor, activate, bound, current, deactivate
+from vaultak.intercept.calls import Wrapper
 from vaultak.intercept.effect import Classifier
-from vaultak.intercept.patching import Wrapper, patch_function, patch_method, when_imported
+from vaultak.intercept.patching import patch_function, patch_method, when_imported
 from vaultak.intercept.trust import Origin, origins
 
 log = logging.getLogger("vaultak")
