@@ -517,6 +517,11 @@ class Agent:
 _LIVING: weakref.WeakSet[Agent] = weakref.WeakSet()
 
 
+def living_agents() -> list[Agent]:
+    """The agents of this process whose clients are open."""
+    return [agent for agent in list(_LIVING) if not agent.closed]
+
+
 def _after_fork() -> None:
     for agent in list(_LIVING):
         agent.after_fork_in_child()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from vaultak_streams.alerts.options import AlertOptions
 from vaultak_streams.alerts.service import alert_status_path
 from vaultak_streams.console.entrance import address_path
 from vaultak_streams.console.options import ConsoleOptions
+from vaultak_streams.metrics.options import ANYWHERE, VARIABLE
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.sink.sink import sink_status_path
 from vaultak_streams.store.migrations import migrate
@@ -38,7 +40,8 @@ def local_stack(
     Raises `PolicyError` for a policy that the worker could not load, `ConfigurationError` for alerts that cannot be.
     """
     load_policy(policy or settings.policy)
-    chosen = {"VAULTAK_POLICY": str(policy)} if policy else {}
+    metrics = {VARIABLE: os.environ.get(VARIABLE, "").strip() or ANYWHERE}
+    chosen = metrics | ({"VAULTAK_POLICY": str(policy)} if policy else {})
     judges = [
         ChildSpec(
             name=f"worker-{n}",
@@ -49,12 +52,15 @@ def local_stack(
         for n in range(workers)
     ]
     sink = ChildSpec(
-        name="sink", command=(sys.executable, "-m", "vaultak_streams.sink"), ready_file=sink_status_path(settings)
+        name="sink",
+        command=(sys.executable, "-m", "vaultak_streams.sink"),
+        env=metrics,
+        ready_file=sink_status_path(settings),
     )
     return Stack(
         settings,
         broker=broker,
-        children=[*judges, sink, *([_console(settings, console)] if console else []), *_alerts(settings)],
+        children=[*judges, sink, *([_console(settings, console)] if console else []), *_alerts(settings, metrics)],
         ports=ports,
         migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
         report=report,
@@ -71,9 +77,9 @@ def _console(settings: Settings, options: ConsoleOptions) -> ChildSpec:
     )
 
 
-def _alerts(settings: Settings) -> list[ChildSpec]:
+def _alerts(settings: Settings, env: dict[str, str]) -> list[ChildSpec]:
     options = AlertOptions.from_env()
     if not options.wanted:
         return []
     command = (sys.executable, "-m", "vaultak_streams.alerts")
-    return [ChildSpec(name="alerts", command=command, ready_file=alert_status_path(settings))]
+    return [ChildSpec(name="alerts", command=command, env=env, ready_file=alert_status_path(settings))]

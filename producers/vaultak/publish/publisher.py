@@ -206,6 +206,11 @@ class Publisher:
 _LIVING: weakref.WeakSet[Publisher] = weakref.WeakSet()
 
 
+def living_publishers() -> list[Publisher]:
+    """The publishers of this process."""
+    return list(_LIVING)
+
+
 def _after_fork() -> None:
     for publisher in list(_LIVING):
         publisher.after_fork_in_child()

@@ -19,6 +19,7 @@ from vaultak_streams.agents.publisher import Publisher, Signer
 from vaultak_streams.agents.readiness import wait_until_ready
 from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.agents.transport import Inbox, Transport, Tuning
+from vaultak_streams.metrics.worker import WorkerMeter
 from vaultak_streams.pipeline.engine import P
 from vaultak_streams.pipeline.step import Pipeline
 
@@ -61,6 +62,7 @@ def make_app(
     status: WorkerStatus,
     *,
     embedded: bool,
+    meter: WorkerMeter | None = None,
 ) -> JobApp:
     """The application of one worker, ready to start on the running event loop.
 
@@ -93,6 +95,7 @@ def make_app(
         lambda: app.consumer,
         status,
         checkpoint_s=options.checkpoint_s,
+        meter=meter,
     )
     _connect(app, topic)
     return app

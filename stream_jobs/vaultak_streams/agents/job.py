@@ -20,6 +20,7 @@ from vaultak_streams.agents.publisher import Publisher
 from vaultak_streams.agents.sequence import OffsetSequence
 from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.agents.transport import Batch, Inbox
+from vaultak_streams.metrics.worker import WorkerMeter
 from vaultak_streams.pipeline.engine import P
 from vaultak_streams.pipeline.shard import Shard
 from vaultak_streams.pipeline.step import Pipeline
@@ -67,6 +68,7 @@ class StreamJob(Generic[P]):
         status: WorkerStatus,
         *,
         checkpoint_s: float,
+        meter: WorkerMeter | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._load_profile = load_profile
@@ -78,6 +80,7 @@ class StreamJob(Generic[P]):
         self._source = source
         self._status = status
         self._checkpoint_s = checkpoint_s
+        self._meter = meter or WorkerMeter()
         self._shards: dict[int, Shard[P]] = {}
         self._offsets: dict[int, int] = {}
         self._sequence = OffsetSequence(inbox.rewinds)
@@ -186,8 +189,11 @@ class StreamJob(Generic[P]):
                 await self._judge(shard, due)
 
     async def _judge(self, shard: Shard[P], records: list[Record]) -> None:
+        started = time.perf_counter()
         result = self._pipeline.process(records, shard, time.time_ns() // 1000)
+        self._meter.step.observe(time.perf_counter() - started)
         await self._publisher.publish(result)
+        self._meter.judged(records, time.time() * 1000)
         self._offsets[shard.partition] = records[-1].offset + 1
         self._status.count(result.counters)
         if result.commands:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from vaultak.wire import format_ts
+from vaultak.wire.timestamps import parse_ts
 
 log = logging.getLogger("vaultak.worker")
 
@@ -43,6 +44,14 @@ class WorkerStatus(msgspec.Struct, kw_only=True):
     def count(self, more: Mapping[str, int]) -> None:
         for name, n in more.items():
             self.counters[name] = self.counters.get(name, 0) + n
+
+    def not_ready(self) -> str:
+        """Why it judges nothing now; empty: it does."""
+        return "" if self.state == "running" else f"{self.state} {self.detail}".strip()
+
+    def silent_s(self) -> float:
+        """Seconds since it last said how it does."""
+        return time.time() - parse_ts(self.updated_ts or self.started_ts)
 
 
 class StatusFile:

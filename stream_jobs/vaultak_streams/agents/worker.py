@@ -29,6 +29,9 @@ from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
 from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
 from vaultak_streams.judging import load_profile, make_pipeline
+from vaultak_streams.metrics.attached import attach
+from vaultak_streams.metrics.endpoint import Health
+from vaultak_streams.metrics.worker import WorkerMeter
 from vaultak_streams.pipeline.step import Pipeline
 from vaultak_streams.policy_files import load_policy
 
@@ -66,14 +69,16 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
         policy_version=pipeline.policy_version,
         model_version=pipeline.model_version,
     )
-    file = StatusFile(status_path(settings, options.number), status)
+    file, meter = StatusFile(status_path(settings, options.number), status), WorkerMeter()
 
     def make(ready: Ready) -> JobApp:
-        return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded)
+        return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded, meter=meter)
 
     following = asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))
+    health = Health(status.not_ready, status.silent_s)
     try:
-        await _serve(settings, file, make, stop)
+        with attach(options.name, settings, lambda: meter.families(status), health):
+            await _serve(settings, file, make, stop)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

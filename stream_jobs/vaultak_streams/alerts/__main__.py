@@ -13,6 +13,9 @@ from vaultak_streams.alerts.destination import Destination, destinations
 from vaultak_streams.alerts.options import AlertOptions
 from vaultak_streams.alerts.service import Alerts
 from vaultak_streams.logs import configure_logs
+from vaultak_streams.metrics.alerts import families
+from vaultak_streams.metrics.attached import attach
+from vaultak_streams.metrics.endpoint import Health
 
 
 def run_alerts(settings: Settings, options: AlertOptions) -> None:
@@ -27,7 +30,8 @@ async def _serve(settings: Settings, options: AlertOptions, found: Sequence[Dest
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, alerts.stop)
-    await alerts.run()
+    with attach("alerts", settings, lambda: families(alerts.status), Health(alerts.not_ready, alerts.silent_s)):
+        await alerts.run()
 
 
 def main() -> int:

@@ -72,11 +72,20 @@ class Alerts:
             for notice in page.waiting.get(lane.status.destination, []):
                 lane.put(notice)
         self._stopping = asyncio.Event()
+        self._told_at = time.monotonic()
         self.status = AlertStatus(destinations=[lane.status for lane in self._lanes])
 
     def stop(self) -> None:
         """End soon. Safe to call from a signal handler of the loop."""
         self._stopping.set()
+
+    def not_ready(self) -> str:
+        """Why it tells nothing now; empty: it does."""
+        return "" if self.status.state == "running" else self.status.state
+
+    def silent_s(self) -> float:
+        """Seconds since it last said how it does."""
+        return time.monotonic() - self._told_at
 
     async def run(self) -> None:
         """Run until `stop`. Reconnects to the broker as often as needed."""
@@ -121,7 +130,6 @@ class Alerts:
         )
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        told_at = time.monotonic()
         while not self._stopping.is_set():
             fetched = await consumer.getmany(timeout_ms=POLL_MS)
             for records in fetched.values():
@@ -130,8 +138,7 @@ class Alerts:
             await self._keep()
             if fetched:
                 await self._commit(consumer)
-            if time.monotonic() - told_at > STATUS_EVERY_S:
-                told_at = time.monotonic()
+            if time.monotonic() - self._told_at > STATUS_EVERY_S:
                 self._tell_status()
 
     async def _keep(self) -> None:
@@ -165,6 +172,7 @@ class Alerts:
                 lane.put(notice)
 
     def _tell_status(self) -> None:
+        self._told_at = time.monotonic()
         states = [lane.status for lane in self._lanes]
         self.status.detail = "; ".join(f"{s.destination}: {s.last_error}" for s in states if s.last_error)[:500]
         write_status(alert_status_path(self._settings), msgspec.to_builtins(self.status))

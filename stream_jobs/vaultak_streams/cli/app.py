@@ -12,7 +12,7 @@ import sys
 import typer
 
 from vaultak.errors import ConfigurationError, PolicyError, VaultakError
-from vaultak_streams.cli import alerts, audit, console, demo, doctor, judge, operate, policy, run, up, work
+from vaultak_streams.cli import alerts, audit, console, demo, doctor, judge, metrics, operate, policy, run, up, work
 from vaultak_streams.cli.output import warn
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (up, demo, work, run, judge, operate, console, doctor):
+for group in (up, demo, work, run, judge, operate, console, metrics, doctor):
     group.register(app)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")

@@ -9,6 +9,8 @@ import sys
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError, VaultakError
 from vaultak_streams.logs import configure_logs
+from vaultak_streams.metrics.attached import attach
+from vaultak_streams.metrics.endpoint import Health
 from vaultak_streams.sink.sink import Sink
 
 
@@ -17,7 +19,8 @@ async def serve(settings: Settings, dsn: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, sink.stop)
-    await sink.run()
+    with attach("sink", settings, lambda: sink.meter.families(sink.stats), Health(sink.not_ready, sink.silent_s)):
+        await sink.run()
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from vaultak.config import Settings
 from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
 from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
+from vaultak_streams.metrics.sink import SinkMeter
 from vaultak_streams.records import Record
 from vaultak_streams.sink.batches import Batch, columns_of
 from vaultak_streams.sink.rows import Row, routes
@@ -68,13 +69,14 @@ class Sink:
         self._routes = routes(settings.topics)
         self._group = f"{settings.topics.prefix}.sink"
         self._status_path = sink_status_path(settings)
-        self._status_at = 0.0
         self._stopping = asyncio.Event()
         self._store: Store | None = None
         self._anchors = Anchors(settings.data_dir)
         self._topic = AnchorTopic(settings)
         self._seals = Seals(settings.data_dir)
         self.stats = SinkStats()
+        self.meter = SinkMeter()
+        self._status_at = time.monotonic()
 
     def stop(self) -> None:
         """Finish the batch in hand, then end. Safe to call from a signal handler of the loop."""
@@ -134,8 +136,10 @@ class Sink:
             for partition, records in fetched.items():
                 batch.add(_records(partition, records))
             self._seals.seal(batch.tables().get("action_parts", []))
+            started = time.perf_counter()
             if not await self._store_all(batch):
                 return
+            self.meter.insert.observe(time.perf_counter() - started)
             self._anchors.note(batch.tables().get("events_log", []))
             await self._anchor()
             try:
@@ -143,6 +147,8 @@ class Sink:
             except CommitFailedError:
                 log.info("a rebalance came first: these records come again, and change nothing")
             self._count(batch)
+            newest_ms = max(records[-1].timestamp or 0 for records in fetched.values())
+            self.meter.latency.observe(time.time() - newest_ms / 1000)
 
     async def _anchor(self, *, finally_: bool = False) -> None:
         """Say outside the store how far the agents' chains have come, when that is due or the last chance."""
@@ -157,6 +163,16 @@ class Sink:
         self.stats.rows += sum(map(len, batch.tables().values()))
         self.stats.batches += 1
         self.stats.undecodable += batch.undecodable
+
+    def not_ready(self) -> str:
+        """Why it stores nothing now; empty: it does."""
+        if self.stats.state != "running":
+            return self.stats.state
+        return "" if self.stats.store_up else "ClickHouse is away"
+
+    def silent_s(self) -> float:
+        """Seconds since it last said how it does."""
+        return time.monotonic() - self._status_at
 
     # -- storing -----------------------------------------------------------------------------------------------
 
