@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,12 +14,22 @@ Signer = Callable[[Command], Command]
 Delivery = Awaitable[Any]
 
 
+class Message(NamedTuple):
+    """One of many for the same topic."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
 class Producer(Protocol):
-    """What is needed of a Kafka producer: the returned awaitable is done once the brokers have the message."""
+    """What is needed of a Kafka producer: a returned awaitable is done once the brokers have the message, or batch."""
 
     async def deliver(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int | None, headers: Any
     ) -> Delivery: ...
+
+    async def deliver_batch(self, topic: str, messages: Sequence[Message]) -> list[Delivery]: ...
 
 
 class Publisher:
@@ -31,14 +41,12 @@ class Publisher:
         self._source = source
         self._producer = producer
         self._outstanding: list[Delivery] = []
-
-    @property
-    def outstanding(self) -> int:
-        return len(self._outstanding)
+        self.outstanding = 0
+        """Messages since the last call of `take`."""
 
     def take(self) -> list[Delivery]:
         """The deliveries since the last call."""
-        taken, self._outstanding = self._outstanding, []
+        taken, self._outstanding, self.outstanding = self._outstanding, [], 0
         return taken
 
     async def publish(self, result: StepResult) -> None:
@@ -53,8 +61,10 @@ class Publisher:
             await self._state(msgspec.structs.replace(state, command=signed[state.command.command_id]))
         for incident in result.incidents:
             await self._incident(incident)
-        for verdict in result.verdicts:
-            await self._verdict(verdict)
+        if result.verdicts:
+            messages = [self._verdict(verdict) for verdict in result.verdicts]
+            self._outstanding += await self._producer.deliver_batch(self._topics.verdicts, messages)
+            self.outstanding += len(messages)
         for letter in result.dead_letters:
             await self._dead_letter(letter)
 
@@ -76,9 +86,9 @@ class Publisher:
         headers = ce_headers("incident", incident.incident_id, self._source, incident.ts)
         await self._send(self._topics.incidents, incident.agent_id, encode(incident), headers)
 
-    async def _verdict(self, verdict: Verdict) -> None:
+    def _verdict(self, verdict: Verdict) -> Message:
         headers = ce_headers("verdict", verdict.action_id, self._source, verdict.scored_ts)
-        await self._send(self._topics.verdicts, verdict.agent_id, encode(verdict), headers)
+        return Message(verdict.agent_id.encode(), encode(verdict), headers)
 
     async def _dead_letter(self, letter: DeadLetter) -> None:
         where = f"{letter.topic}/{letter.partition}/{letter.offset}"
@@ -88,3 +98,4 @@ class Publisher:
     async def _send(self, topic: str, key: str | None, value: bytes, headers: Any) -> None:
         delivery = await self._producer.deliver(topic, value, None if key is None else key.encode(), None, headers)
         self._outstanding.append(delivery)
+        self.outstanding += 1
