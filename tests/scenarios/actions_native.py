@@ -180,8 +180,11 @@ def _in_memory(s: Sandbox) -> None:
     s.fd = ctypes.addressof(buffer)
 
 
+_NICER = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+
+
 def _niced(s: Sandbox) -> bool:
-    return os.getpriority(os.PRIO_PROCESS, s.fd) == 5
+    return os.getpriority(os.PRIO_PROCESS, s.fd) == _NICER
 
 
 def _host_processes(s: Sandbox) -> None:
@@ -243,7 +246,7 @@ WAYS: tuple[Way, ...] = (
         "code_execution", lambda s: "native:memory", outcome=True, repeats=True),
     Way("ctypes_string_at", _peeked, lambda s: s.result == b"secret", "code_execution", lambda s: "native:memory",
         prepare=_in_memory, outcome=False, repeats=True),
-    Way("os_setpriority", lambda s: os.setpriority(os.PRIO_PROCESS, s.fd, 5), _niced, "permission_change",
+    Way("os_setpriority", lambda s: os.setpriority(os.PRIO_PROCESS, s.fd, _NICER), _niced, "permission_change",
         lambda s: f"process:pid:{os.getpid()}", prepare=lambda s: setattr(s, "fd", s.child())),
     Way("raise_signal", lambda s: signal.raise_signal(signal.SIGURG), lambda s: bool(s.result), "process_spawn",
         lambda s: f"process:pid:{os.getpid()}",
