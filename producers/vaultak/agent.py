@@ -18,7 +18,7 @@ from vaultak import governor
 from vaultak._native import new_id
 from vaultak.approvals import DEFAULT_GRANT_S, Approvals, Asked, GrantScope, digest_of
 from vaultak.audit import AuditTrail
-from vaultak.emitter import Emitter
+from vaultak.emitter import Emitter, Span
 from vaultak.ending import end, uncancel
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
@@ -130,12 +130,19 @@ class Agent:
         labels: dict[str, str],
         assurance: str = "",
         parent_action_id: str = "",
+        action_id: str = "",
+        at_s: float | None = None,
+        span: Span | None = None,
     ) -> Judged:
-        """Decide on an action and put it on record."""
+        """Decide on an action and put it on record.
+
+        `action_id`, `at_s` (epoch seconds): of an action that somebody else has named and timed; a new id and now
+        otherwise. It is judged by this process's clock all the same.
+        """
         if self._forked:
             self._begin_anew()
         now_s = time.time()
-        action_id = new_id()
+        action_id = action_id or new_id()
         also = further_resources(payload) if "resources" in payload else ()
         with self._lock:
             policy = self._guard.policy
@@ -151,7 +158,7 @@ class Agent:
             ts = self.emitter.action(
                 action_id,
                 session_id,
-                now_s,
+                now_s if at_s is None else at_s,
                 action_type,
                 resource,
                 payload,
@@ -159,6 +166,7 @@ class Agent:
                 labels=labels,
                 assurance=assurance,
                 parent_action_id=parent_action_id,
+                span=span,
             )
         except Exception as e:  # noqa: BLE001 - whatever it is, it is ours
             self._not_recorded(f"action {action_id} on `{resource[:200]}`", e)

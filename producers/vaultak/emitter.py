@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import weakref
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -42,6 +42,13 @@ _sha256 = hashlib.sha256
 def new_instance() -> str:
     """A name for this process's run of an agent."""
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Span(NamedTuple):
+    """Where an action belongs in a trace: ids in hex, as W3C Trace Context and OpenTelemetry write them."""
+
+    trace_id: str
+    span_id: str
 
 
 class Emitter:
@@ -83,10 +90,11 @@ class Emitter:
         labels: dict[str, str],
         assurance: str = "",
         parent_action_id: str = "",
+        span: Span | None = None,
     ) -> str:
         """`action_id`: characters that JSON shows as they are, as those of `uuid7`."""
         write, head = self.prepared(
-            session_id, action_type, resource, payload, local, labels, assurance, parent_action_id
+            session_id, action_type, resource, payload, local, labels, assurance, parent_action_id, span
         )
         return write(action_id, now_s, head)
 
@@ -100,6 +108,7 @@ class Emitter:
         labels: dict[str, str],
         assurance: str = "",
         parent_action_id: str = "",
+        span: Span | None = None,
     ) -> tuple[Write, bytes]:
         """How to write an action's event, over and over, and its head."""
         if labels or parent_action_id or local.reasons:
@@ -110,6 +119,9 @@ class Emitter:
             head = self._heads.get(key) or _keep(self._heads, key, self._head(action_type, assurance, local, {}, ""))
         tail = self._resources.get(resource) or self._resource(resource)
         last = self._sessions.get(session_id) or self._session(session_id)
+        if span is not None:
+            members = _member(b"span_id", span.span_id) + _member(b"trace_id", span.trace_id)
+            last = b',"session_id":%b%b,"ts":"' % (_canonical(session_id), members)
         return self.chain.bind(_ACTION, True, b"", self._payload(payload), tail, last), head
 
     def _head(

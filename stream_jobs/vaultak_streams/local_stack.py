@@ -16,6 +16,7 @@ from vaultak_streams.alerts.options import AlertOptions
 from vaultak_streams.alerts.service import alert_status_path
 from vaultak_streams.console.entrance import address_path
 from vaultak_streams.console.options import ConsoleOptions
+from vaultak_streams.gateway.options import address_path as gateway_address_path
 from vaultak_streams.metrics.options import ANYWHERE, VARIABLE
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.sink.sink import sink_status_path
@@ -32,10 +33,11 @@ def local_stack(
     policy: Path | None = None,
     ports: Ports | None = None,
     console: ConsoleOptions | None = None,
+    gateway: bool = False,
     report: Callable[[str], object] = lambda _line: None,
 ) -> Stack:
-    """A stack that is ready to start, with a console where its options are given, with alerts where the environment
-    says where they go.
+    """A stack that is ready to start, with a console where its options are given, with a gateway where that is wanted,
+    with alerts where the environment says where they go.
 
     Raises `PolicyError` for a policy that the worker could not load, `ConfigurationError` for alerts that cannot be.
     """
@@ -60,7 +62,13 @@ def local_stack(
     return Stack(
         settings,
         broker=broker,
-        children=[*judges, sink, *([_console(settings, console)] if console else []), *_alerts(settings, metrics)],
+        children=[
+            *judges,
+            sink,
+            *([_console(settings, console)] if console else []),
+            *([_gateway(settings, chosen)] if gateway else []),
+            *_alerts(settings, metrics),
+        ],
         ports=ports,
         migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
         report=report,
@@ -75,6 +83,11 @@ def _console(settings: Settings, options: ConsoleOptions) -> ChildSpec:
         clickhouse_role="viewer",
         ready_file=address_path(settings.data_dir),
     )
+
+
+def _gateway(settings: Settings, env: dict[str, str]) -> ChildSpec:
+    command = (sys.executable, "-m", "vaultak_streams.gateway")
+    return ChildSpec(name="gateway", command=command, env=env, ready_file=gateway_address_path(settings.data_dir))
 
 
 def _alerts(settings: Settings, env: dict[str, str]) -> list[ChildSpec]:

@@ -73,7 +73,7 @@ def at(settings: Settings, topics: Topics, broker: Broker, recorded_dsn: str) ->
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield address(options, listener)
+    yield address(listener)
     server.should_exit = True
     thread.join()
 

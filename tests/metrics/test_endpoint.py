@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.alerts.lane import LaneStatus
 from vaultak_streams.alerts.service import AlertStatus
 from vaultak_streams.cli.app import main
-from vaultak_streams.metrics import alerts
+from vaultak_streams.gateway.intake import Counts
+from vaultak_streams.metrics import alerts, gateway
 from vaultak_streams.metrics.endpoint import SILENT_S, Endpoint, Health
 from vaultak_streams.metrics.histogram import SECONDS, Histogram
 from vaultak_streams.metrics.options import MetricsAddress
@@ -138,11 +140,21 @@ def test_a_histogram_counts_each_value_once_in_its_bucket(values: list[float]) -
         assert buckets[str(bound)] == sum(value <= bound for value in values)
 
 
+def gateway_families() -> Any:
+    stats = Mock(pending_bytes=0, dropped_full=0, dropped_too_large=0, dropped_parked=0, dropped_orphaned=0)
+    return gateway.families(Mock(counts=Counts(), latency=Histogram(), waiting=0), 1, 0, stats)
+
+
 def test_every_metric_is_documented() -> None:
     from vaultak.metrics import readings
 
     status = AlertStatus(destinations=[LaneStatus(destination="1 slack://")])
-    families: list[Any] = [*worker_families(), *SinkMeter().families(SinkStats()), *alerts.families(status)]
+    families: list[Any] = [
+        *worker_families(),
+        *SinkMeter().families(SinkStats()),
+        *alerts.families(status),
+        *gateway_families(),
+    ]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     names |= {one.name + ("_total" if one.kind == "counter" else "") for one in readings()}
     documented = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()

@@ -12,7 +12,21 @@ import sys
 import typer
 
 from vaultak.errors import ConfigurationError, PolicyError, VaultakError
-from vaultak_streams.cli import alerts, audit, console, demo, doctor, judge, metrics, operate, policy, run, up, work
+from vaultak_streams.cli import (
+    alerts,
+    audit,
+    console,
+    demo,
+    doctor,
+    gateway,
+    judge,
+    metrics,
+    operate,
+    policy,
+    run,
+    up,
+    work,
+)
 from vaultak_streams.cli.output import warn
 
 app = typer.Typer(
@@ -28,6 +42,7 @@ for group in (up, demo, work, run, judge, operate, console, metrics, doctor):
     group.register(app)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
+app.add_typer(gateway.app, name="gateway")
 app.add_typer(policy.app, name="policy")
 
 

@@ -42,7 +42,7 @@ def console(
     if not settings.clickhouse_dsn:
         raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set, and no local stack runs; set it or `vaultak up`")
     listener = bind(options)
-    say(f"console: {entrance(options, address(options, listener))}")
+    say(f"console: {entrance(options, address(listener))}")
     from vaultak_streams.console.server import serve  # a quarter of a second that no other command should pay
 
     serve(settings, settings.clickhouse_dsn, options, listener)

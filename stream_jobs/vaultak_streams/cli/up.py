@@ -15,6 +15,8 @@ from vaultak_devstack.stack import Stack
 from vaultak_streams.cli.output import print_table, say, warn
 from vaultak_streams.console.entrance import address_path, entrance
 from vaultak_streams.console.options import ConsoleOptions
+from vaultak_streams.gateway.options import GatewayOptions
+from vaultak_streams.gateway.options import address_path as gateway_address_path
 from vaultak_streams.local_stack import local_stack
 
 
@@ -44,7 +46,10 @@ def up(
     settings = Settings.from_env()
     started = time.perf_counter()
     console = ConsoleOptions.from_env()
-    stack = local_stack(settings, broker=broker.value, workers=workers, policy=policy, console=console, report=warn)
+    GatewayOptions.from_env()  # what is wrong with it is said before anything starts
+    stack = local_stack(
+        settings, broker=broker.value, workers=workers, policy=policy, console=console, gateway=True, report=warn
+    )
     try:
         stack.start()
     except StackRunsError as e:
@@ -68,6 +73,9 @@ def _tell(stack: Stack, settings: Settings, console: ConsoleOptions, seconds: fl
     state = stack.state()
     say(f"[bold green]Vaultak is up[/] after {seconds:.1f} s")
     rows = [("console", entrance(console, address_path(settings.data_dir).read_text()))]
+    rows += [
+        ("gateway", f"{gateway_address_path(settings.data_dir).read_text()} (keys: vaultak gateway add-key AGENT)")
+    ]
     rows += [("broker", f"{state.bootstrap_servers} ({state.broker})")]
     rows += [(name, address) for name, address in state.addresses.items() if name != "broker"]
     rows += [("data", str(settings.data_dir)), ("processes", ", ".join(f"{n} {p}" for n, p in state.pids.items()))]

@@ -22,7 +22,7 @@ def main() -> int:
         if not settings.clickhouse_dsn:
             raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set; the console reads the audit store")
         listener = bind(options)
-        write_private(address_path(settings.data_dir), address(options, listener).encode())
+        write_private(address_path(settings.data_dir), address(listener).encode())
         serve(settings, settings.clickhouse_dsn, options, listener)
     except ConfigurationError as e:
         sys.stderr.write(f"vaultak console: {e}\n")

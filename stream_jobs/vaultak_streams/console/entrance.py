@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from vaultak.errors import ConfigurationError
@@ -14,13 +15,18 @@ BACKLOG = 128
 def bind(options: ConsoleOptions) -> socket.socket:
     """A bound socket. Raises `ConfigurationError` where that cannot be."""
     ports = (DEFAULT_PORT, 0) if options.port is None else (options.port,)
+    return listen(options.host, ports, "VAULTAK_CONSOLE_PORT")
+
+
+def listen(host: str, ports: Sequence[int], variable: str) -> socket.socket:
+    """A socket bound to the first of these ports that is free. Raises `ConfigurationError` naming the variable."""
     for port in ports:
         try:
-            return _bound(options.host, port)
+            return _bound(host, port)
         except OSError as e:
             if port == ports[-1]:
                 raise ConfigurationError(
-                    f"VAULTAK_CONSOLE_PORT: cannot listen at `{options.host}:{port}` ({e.strerror}); choose another"
+                    f"{variable}: cannot listen at `{host}:{port}` ({e.strerror}); choose another"
                 ) from None
     raise AssertionError(ports)
 
@@ -37,7 +43,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(options: ConsoleOptions, listener: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
     """`http://host:port` of a bound socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
