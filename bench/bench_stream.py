@@ -145,7 +145,7 @@ def _bare_rate(broker: Broker, topics: Topics, directory: Path) -> float:
 
 
 @contextmanager
-def worker(broker: Broker, topics: Topics, directory: Path, **env: str) -> Iterator[None]:
+def worker(broker: Broker, topics: Topics, directory: Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vaultak_streams.agents.worker"],
@@ -159,14 +159,14 @@ def worker(broker: Broker, topics: Topics, directory: Path, **env: str) -> Itera
         },
     )
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
 @asynccontextmanager
-async def _reader(broker: Broker, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(broker: Broker, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=5
     )
@@ -179,7 +179,7 @@ async def _reader(broker: Broker, topic: str) -> AsyncIterator[AIOKafkaConsumer]
 
 async def rate_of_verdicts(broker: Broker, topics: Topics) -> float:
     """Of all events, from the moment when the first verdict is there to that of the last."""
-    async with _reader(broker, topics.verdicts) as verdicts:
+    async with reader(broker, topics.verdicts) as verdicts:
         started = 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -200,7 +200,7 @@ async def _latency(broker: Broker, directory: Path) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
     await producer.start()
     with worker(broker, topics, directory, VAULTAK_POLICY=str(policy)):
-        async with _reader(broker, topics.control) as control, _reader(broker, topics.acks) as acks:
+        async with reader(broker, topics.control) as control, reader(broker, topics.acks) as acks:
             await _probe(producer, topics.actions, control, 5)
             samples = [
                 Sample("event -> command", sorted(await _probe(producer, topics.actions, control, PROBES))),
