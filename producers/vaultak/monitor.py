@@ -10,6 +10,7 @@ from vaultak import governor
 from vaultak.agent import Agent, Judged
 from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.audit import AuditEntry
+from vaultak.emitter import Span
 from vaultak.errors import VaultakError
 from vaultak.redact import shown
 from vaultak.repeat import MAX_REPEATS, Fixed, Repeat
@@ -142,6 +143,17 @@ class Monitor:
         elif repeats:
             self._remember(action_type, resource, cast(Fixed, payload), assurance)
         return action_id
+
+    def traced(
+        self, action_type: ActionType, resource: str, payload: dict[str, Any], span: Span, *, enforce: bool
+    ) -> Judged:
+        """As `check`, or with `enforce` as `before`, of an action that a span stands for. May raise a denial."""
+        judged = self._agent.judge(
+            self.session_id, action_type, resource, payload, labels=self._labels, assurance="framework", span=span
+        )
+        if enforce and judged.verdict.decision is not _ALLOW:
+            self._agent.enforce(self.session_id, judged.action_id, judged.verdict)
+        return judged
 
     def _remember(self, action_type: ActionType, resource: str, payload: Fixed, assurance: str) -> None:
         known = self._agent.repeatable(self.session_id, action_type, resource, payload, self._labels, assurance)

@@ -1,0 +1,1 @@
+"""OpenTelemetry: spans of tools as actions, verdicts as events of those spans."""
