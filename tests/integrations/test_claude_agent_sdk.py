@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -14,9 +16,11 @@ pytest.importorskip("claude_agent_sdk", reason="Claude Agent SDK is not installe
 from claude_agent_sdk import AgentDefinition, ClaudeAgentOptions, create_sdk_mcp_server, query, tool
 
 from integrations.battery import Battery
-from integrations.messages_api import MessagesApi
 from integrations.scenario import Mode, Scenario
 from vaultak.integrations.claude_agent_sdk import govern
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
+from messages_api import MessagesApi
 
 SERVER = "mcp__t__"
 

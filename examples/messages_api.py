@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from integrations.scenario import Step
+Step = list[tuple[str, dict[str, Any]]] | str
 
 
 class MessagesApi:
