@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.conftest import Served, action, until
+from gateway.serving import Served, action, until
 
 pytestmark = pytest.mark.stack
 

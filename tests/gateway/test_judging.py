@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from gateway.conftest import Served, action, until
+from gateway.serving import Served, action, until
 from sdk.operator_side import read_events
 from vaultak.config import Settings
 from vaultak.wire import (

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.conftest import action, until
+from gateway.serving import action, until
 from vaultak.errors import ConfigurationError
 from vaultak_streams.cli.app import main
 from vaultak_streams.gateway.keys import ApiKeys

@@ -24,6 +24,7 @@ from vaultak_streams.gateway.member import Member
 from vaultak_streams.gateway.messages import AckSent, Answers, Commands, Problem
 from vaultak_streams.gateway.openapi import document
 from vaultak_streams.gateway.refusals import RefusedError, busy, invalid, malformed, not_yours, too_large, unknown_key
+from vaultak_streams.otel.receiver import Receiver
 
 log = structlog.get_logger("vaultak.gateway")
 
@@ -47,6 +48,7 @@ def build(gateway: Gateway) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/actions", api.send, methods=["POST"]),
+            Route("/v1/traces", api.traces, methods=["POST"]),
             Route("/v1/agents/{agent_id:path}/actions/{action_id}", api.action),
             Route("/v1/agents/{agent_id:path}/commands", api.commands),
             Route("/v1/agents/{agent_id:path}/acks", api.acknowledge, methods=["POST"]),
@@ -63,6 +65,7 @@ class _Api:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._options = gateway.options
+        self._receiver = Receiver(gateway.intake, gateway.options.max_body_bytes)
 
     async def send(self, request: Request) -> Response:
         key = self._key(request)
@@ -75,6 +78,11 @@ class _Api:
                 return _json(said, cloud_events.BATCH)
             return _json(said[0], cloud_events.STRUCTURED)
         return _json(Answers(results=tuple(answers)) if body.batch else answers[0])
+
+    async def traces(self, request: Request) -> Response:
+        key = self._key(request)
+        exported = await self._receiver.receive(key, request.headers, await self._body(request))
+        return Response(exported.body, media_type=exported.media_type)
 
     async def action(self, request: Request) -> Response:
         key, wait_s = self._key(request), self._wait_s(request)

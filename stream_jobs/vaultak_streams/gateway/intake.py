@@ -121,6 +121,10 @@ class Intake:
         finally:
             self.waiting -= 1
 
+    def knows(self, agent_id: str, action_id: str) -> bool:
+        """Whether an action was taken, not too long ago."""
+        return self._recent.get(agent_id, action_id) is not None
+
     def find(self, key: ApiKey, agent_id: str, action_id: str) -> Answer | None:
         """How an action stands now. Raises `RefusedError` where the key does not cover the agent."""
         if not key.covers(agent_id):

@@ -20,7 +20,7 @@ _REFUSALS = {
     "400": "no JSON, or no JSON of the kind that the content type says",
     "401": "no key, or one that is not known",
     "403": "the key does not speak for this agent",
-    "404": "not found",
+    "404": "no such action, or a name that no agent can have",
     "413": "the body is too large, or has too many events",
     "415": "a content type that is not taken",
     "422": "JSON that is not an event: says which member, and why",
@@ -64,6 +64,14 @@ def document() -> dict[str, Any]:
                 },
             }
         },
+        "/v1/traces": {
+            "post": {
+                "operationId": "exportTraces",
+                "summary": "OTLP/HTTP: spans of tools become actions with their outcome",
+                "requestBody": {"required": True, "content": _OTLP},
+                "responses": {"200": _ok("taken", _OTLP), **_refusals("400 401 413 415 429 503")},
+            }
+        },
         "/v1/agents/{agent_id}/actions/{action_id}": {
             "get": {
                 "operationId": "getAction",
@@ -87,7 +95,7 @@ def document() -> dict[str, Any]:
                         "state and commands",
                         {"application/json": {"schema": commands}, "text/event-stream": {"schema": {"type": "string"}}},
                     ),
-                    **_refusals("401 403 422 503"),
+                    **_refusals("401 403 404 422 503"),
                 },
             }
         },
@@ -97,7 +105,7 @@ def document() -> dict[str, Any]:
                 "summary": "Say what the agent did with a command",
                 "parameters": [_AGENT],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": ack}}},
-                "responses": {"204": {"description": "passed on"}, **_refusals("400 401 403 413 422")},
+                "responses": {"204": {"description": "passed on"}, **_refusals("400 401 403 404 413 422")},
             }
         },
     }
@@ -170,6 +178,12 @@ _CLOUD_EVENT = {
         "time": {"type": "string", "format": "date-time"},
         "data": {"type": "object"},
     },
+}
+
+
+_OTLP: dict[str, Any] = {
+    "application/json": {"schema": {"type": "object", "description": "as opentelemetry-proto describes it"}},
+    "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
 }
 
 

@@ -1,0 +1,1 @@
+"""OTLP over HTTP: spans of tools, from any OpenTelemetry exporter or collector, as actions with their outcome."""
