@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from vaultak import AgentKilledError, Vaultak
@@ -136,6 +137,23 @@ def test_an_operator_pauses_resumes_and_kills_an_agent_and_the_audit_shows_it(ru
         time.sleep(0.2)
     listed = {row["agent_id"]: row for row in json.loads(running.vaultak("agents", "--json").stdout)}
     assert listed["operated"]["state"] == "killed"
+
+
+def test_an_agent_in_any_language_is_judged_and_killed_over_http(running: Running) -> None:
+    key = running.vaultak("gateway", "add-key", "shell", "--json")
+    at = (running.data_dir / "gateway" / "address").read_text()
+    client = httpx.Client(base_url=at, headers={"Authorization": f"Bearer {json.loads(key.stdout)['key']}"}, timeout=40)
+    sent = {"kind": "action", "agent_id": "shell", "action_type": "tool_call", "resource": "tool:look", "payload": {}}
+    answer = client.post("/v1/actions", params={"wait": 20}, json=sent).json()
+    assert (answer["decision"], answer["judged_by"]) == ("allow", "pipeline")
+    assert answer["verdict"]["model_version"]
+    killed = json.loads(running.vaultak("kill", "shell", "--reason", "a test", "--json").stdout)
+    assert [ack["result"] for ack in killed["acks"]] == ["applied"]
+    assert client.post("/v1/actions", json=sent).json()["decision"] == "kill"
+    shown = running.vaultak("metrics")
+    assert shown.returncode == 0, shown.stdout
+    assert all(name in shown.stdout for name in ("gateway", "sink", "worker-0"))
+    client.close()
 
 
 def test_bad_input_ends_on_the_dead_letter_topic_and_the_doctor_shows_it(running: Running, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import structlog
 from prometheus_client.core import Metric
@@ -23,12 +24,17 @@ from vaultak_streams.gateway.members import Members
 from vaultak_streams.gateway.options import GatewayOptions
 from vaultak_streams.gateway.verdicts import Recent, VerdictFollower
 from vaultak_streams.metrics import gateway as meters
+from vaultak_streams.sink.sink import write_status
 
 log = structlog.get_logger("vaultak.gateway")
 
 FLUSH_S = 5.0
 """How long it waits for the broker when it ends; what is left stays on disk for the next one."""
 TICK_S = 1.0
+
+
+def gateway_status_path(settings: Settings) -> Path:
+    return settings.data_dir / "status" / "gateway.json"
 
 
 class Gateway:
@@ -59,6 +65,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        write_status(gateway_status_path(self.settings), self._status())
         await self.members.close()
         await asyncio.to_thread(self.publisher.close, self.flush_s)
 
@@ -80,7 +87,20 @@ class Gateway:
     async def _tick(self) -> None:
         while True:
             self._moved_s = time.monotonic()
+            write_status(gateway_status_path(self.settings), self._status())
             await asyncio.sleep(TICK_S)
+
+    def _status(self) -> dict[str, Any]:
+        """For `vaultak doctor` and the console."""
+        counts, stats = self.intake.counts, self.publisher.stats
+        return {
+            "name": "gateway",
+            "state": "stopped" if self.stopping else "waiting" if self.not_ready() else "running",
+            "detail": stats.last_error[:200] if self.not_ready() else "",
+            "records": counts.actions + counts.outcomes + counts.contexts,
+            "agents": len(self.members),
+            "counters": {"actions": counts.actions, "duplicates": counts.duplicates},
+        }
 
     # -- what others see ---------------------------------------------------------------------------------------
 

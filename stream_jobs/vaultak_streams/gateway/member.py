@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from http import HTTPStatus
 
 from vaultak.agent import Agent
 from vaultak.chain import Publishes
@@ -30,6 +31,7 @@ from vaultak.wire import (
 )
 from vaultak_streams.gateway.judgement import Judgement
 from vaultak_streams.gateway.messages import AckSent, ActionSent, CommandSeen, ContextSent, OutcomeSent
+from vaultak_streams.gateway.refusals import RefusedError
 
 MAX_HELD = 1_000
 """Actions of one agent that wait for an operator; the oldest is no longer listened for."""
@@ -92,7 +94,8 @@ class Member:
     # -- what the client sends ---------------------------------------------------------------------------------
 
     def judge(self, action: ActionSent) -> Judgement:
-        """Decide on an action and put it on record."""
+        """Decide on an action and put it on record. Raises `RefusedError` where it cannot be recorded."""
+        unrecorded = self._agent.unrecorded
         span = Span(action.trace_id, action.span_id) if action.trace_id or action.span_id else None
         done = self._agent.judge(
             action.session_id,
@@ -105,6 +108,8 @@ class Member:
             at_s=None if action.ts is None else parse_ts(action.ts),
             span=span,
         )
+        if self._agent.unrecorded > unrecorded:
+            raise RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the action cannot be recorded: do not run it")
         return Judgement(self.agent_id, done.action_id, done.verdict, self._agent.policy_version, self._hold)
 
     def _hold(self, judgement: Judgement) -> None:

@@ -18,7 +18,7 @@ from vaultak_streams.gateway.judgement import Judgement
 log = structlog.get_logger("vaultak.gateway")
 
 POLL_MS = 200
-RETRY_S = 1.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
 
 MAX_RECENT = 50_000
 """Actions whose answer can still be asked for; the oldest is forgotten."""
@@ -65,6 +65,7 @@ class VerdictFollower:
     async def run(self) -> None:
         """Until cancelled. A broker that is away is waited for; what it said meanwhile is read then."""
         positions: dict[TopicPartition, int] = {}
+        delay_s = FIRST_RETRY_S
         while True:
             consumer = AIOKafkaConsumer(
                 **client_kwargs(self._settings),
@@ -76,11 +77,13 @@ class VerdictFollower:
                 await consumer.start()
                 await self._follow(consumer, positions)
             except (KafkaError, OSError, LookupError, TimeoutError) as e:
-                log.warning("verdicts cannot be followed; trying again", error=str(e) or type(e).__name__)
+                if self.following.is_set() or delay_s == FIRST_RETRY_S:
+                    log.warning("verdicts cannot be followed; trying again", error=str(e) or type(e).__name__)
+                delay_s = FIRST_RETRY_S if self.following.is_set() else min(delay_s * 2, LAST_RETRY_S)
             finally:
                 self.following.clear()
                 await consumer.stop()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(delay_s)
 
     async def _follow(self, consumer: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:
         topic = self._settings.topics.verdicts
