@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import Any
 
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError
+
+# It says the same again and again while a broker is away; who uses it says it once. A program that has set up logging
+# gets to see all of it.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 _LOCAL_HOSTS = ("127.0.0.1:", "localhost:", "[::1]:")
 
