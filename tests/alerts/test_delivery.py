@@ -25,6 +25,7 @@ from vaultak_streams.alerts.options import AlertOptions
 from vaultak_streams.alerts.service import Alerts, alert_status_path
 from vaultak_streams.alerts.wording import worded
 from vaultak_streams.cli.app import main
+from vaultak_streams.health import Grade, examine
 
 
 def test_one_message_reaches_a_web_hook_and_a_mailbox() -> None:
@@ -165,6 +166,15 @@ async def alerting(settings: Settings, url: str) -> AsyncIterator[Alerts]:
         await asyncio.wait_for(task, 20)
 
 
+async def _complains_of(settings: Settings, subject: str) -> bool:
+    """Whether `vaultak doctor` would."""
+    status = json.loads(alert_status_path(settings).read_text())
+    alert_status_path(settings).write_text(json.dumps(status | {"state": "running"}))
+    found = {finding.subject: finding.grade for finding in await examine(settings)}
+    return found[subject] is Grade.WARN
+
+
+@pytest.mark.slow
 @pytest.mark.stack
 async def test_incidents_of_the_topic_are_told_once_through_restarts(
     tmp_path: Path, broker: Broker, topics: Topics
@@ -181,6 +191,7 @@ async def test_incidents_of_the_topic_are_told_once_through_restarts(
             status = alerts.status
         assert (status.stale, status.undecodable, status.notices) == (1, 1, 2)
         assert json.loads(alert_status_path(settings).read_text())["detail"].endswith("error=503.")
+        assert await _complains_of(settings, "alerts")
         # It ended with one message refused: the next one knows of it, and tells nothing twice.
         async with alerting(settings, hook.url):
             await asyncio.to_thread(wait_for, lambda: len(hook.posts) == 2)

@@ -23,6 +23,9 @@ from vaultak.wire import (
     encode,
     format_ts,
 )
+from vaultak_devstack.keys import policy_signer
+from vaultak_streams.policy import bundle_from
+from vaultak_streams.policy.push import push
 
 pytestmark = pytest.mark.stack
 
@@ -156,3 +159,26 @@ async def test_what_the_pipeline_holds_an_operator_can_deny(served: Served, wher
     assert (await operator.acks(deny.command_id))[deny.command_id].result == "applied"
     answer = (await asyncio.to_thread(client.get, "/v1/agents/web/actions/asked", params={"wait": 20})).json()
     assert (answer["decision"], answer["judged_by"]) == ("block", "operator")
+
+
+def test_a_policy_that_is_pushed_reaches_agents_with_its_labels(served: Served, where: Settings) -> None:
+    rule = """
+title: No targets
+id: no-targets
+detection:
+  selection: {resource: target}
+  condition: selection
+enforce: block
+"""
+    client = served.client("web", "other")
+
+    def decision(agent_id: str, ring: str) -> str:
+        sent = action(agent_id, resource="target", labels={"ring": ring})
+        return str(client.post("/v1/actions", json=sent).json()["decision"])
+
+    assert (decision("web", "0"), decision("other", "1")) == ("allow", "allow")
+    rules = bundle_from([("r.yaml", rule)])
+    asyncio.run(push(where, policy_signer(where.data_dir), rules, canary={"ring": "0"}, wait_s=0.1))
+    until(lambda: decision("web", "0") == "block")
+    assert decision("other", "1") == "allow"
+    assert decision("other", "0") == "block"

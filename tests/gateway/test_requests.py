@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,16 @@ def test_bodies_batches_and_speed_are_bounded(alone: Alone) -> None:
         answer = client.post("/v1/actions", json=[action()] * 3)
         refused(answer, 429, "too fast")
         assert answer.headers["retry-after"] == "20"
+
+
+def test_a_client_that_dawdles_is_sent_away(alone: Alone) -> None:
+    with alone(body_s=0.2) as served:
+        at = httpx.URL(served.at)
+        _, key = served.gateway.keys.add(["web"])
+        head = f"POST /v1/actions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        with socket.create_connection((at.host, at.port), timeout=10) as slow:
+            slow.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[".encode())
+            assert b" 408 " in slow.recv(4096).splitlines()[0]
 
 
 def test_a_broker_that_does_not_keep_up_is_felt(alone: Alone) -> None:

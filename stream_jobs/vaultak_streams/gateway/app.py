@@ -182,11 +182,15 @@ class _Api:
         ):
             raise too_large(f"the body is larger than {limit} bytes")
         try:
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large(f"the body is larger than {limit} bytes")
-                parts.append(part)
+            async with asyncio.timeout(self._options.body_s):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > limit:
+                        raise too_large(f"the body is larger than {limit} bytes")
+                    parts.append(part)
+        except TimeoutError:
+            why = f"the body took longer than {self._options.body_s:g} s"
+            raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, why) from None
         except ClientDisconnect:
             raise malformed("the client went away") from None
         return b"".join(parts)

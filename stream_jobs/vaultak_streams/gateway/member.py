@@ -66,6 +66,7 @@ class Member:
         self._settings, self._publisher, self._call_soon = settings, publisher, call_soon
         self._emitter = Emitter(agent_id, settings.topics.actions, publisher, redactor)
         self._agent = Agent(self._emitter, policy, None, rollback_limit=0, pause_timeout_s=0, trail_limit=1)
+        self._labels: dict[str, str] = {}
         self._held: OrderedDict[str, Judgement] = OrderedDict()
         self._commands: deque[CommandSeen] = deque(maxlen=MAX_COMMANDS)
         self._cursor = time.time_ns() // 1000
@@ -95,6 +96,9 @@ class Member:
 
     def judge(self, action: ActionSent) -> Judgement:
         """Decide on an action and put it on record. Raises `RefusedError` where it cannot be recorded."""
+        if action.labels != self._labels:
+            self._labels = action.labels
+            self._agent.describe(action.labels)
         unrecorded = self._agent.unrecorded
         span = Span(action.trace_id, action.span_id) if action.trace_id or action.span_id else None
         done = self._agent.judge(

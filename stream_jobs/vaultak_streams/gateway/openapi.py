@@ -21,6 +21,7 @@ _REFUSALS = {
     "401": "no key, or one that is not known",
     "403": "the key does not speak for this agent",
     "404": "no such action, or a name that no agent can have",
+    "408": "the body took too long",
     "413": "the body is too large, or has too many events",
     "415": "a content type that is not taken",
     "422": "JSON that is not an event: says which member, and why",
@@ -60,7 +61,7 @@ def document() -> dict[str, Any]:
                 "requestBody": {"required": True, "content": events},
                 "responses": {
                     "200": _ok("what to do, one for each event", said),
-                    **_refusals("400 401 403 413 415 422 429 503"),
+                    **_refusals("400 401 403 408 413 415 422 429 503"),
                 },
             }
         },
@@ -69,7 +70,7 @@ def document() -> dict[str, Any]:
                 "operationId": "exportTraces",
                 "summary": "OTLP/HTTP: spans of tools become actions with their outcome",
                 "requestBody": {"required": True, "content": _OTLP},
-                "responses": {"200": _ok("taken", _OTLP), **_refusals("400 401 413 415 429 503")},
+                "responses": {"200": _ok("taken", _OTLP), **_refusals("400 401 408 413 415 429 503")},
             }
         },
         "/v1/agents/{agent_id}/actions/{action_id}": {
@@ -105,7 +106,7 @@ def document() -> dict[str, Any]:
                 "summary": "Say what the agent did with a command",
                 "parameters": [_AGENT],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": ack}}},
-                "responses": {"204": {"description": "passed on"}, **_refusals("400 401 403 404 413 422")},
+                "responses": {"204": {"description": "passed on"}, **_refusals("400 401 403 404 408 413 422")},
             }
         },
     }

@@ -25,6 +25,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     keys: Path | None = None
     """The file with the API keys; `None`: `gateway/keys.json` of the data directory."""
     max_body_bytes: int = 1024 * 1024
+    body_s: float = 10.0
+    """What a client has to send a body."""
     max_events: int = 500
     """In one request."""
     max_wait_s: float = 30.0
@@ -50,13 +52,14 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
             found["keys"] = Path(keys).expanduser()
         for name, (low, high) in _NUMBERS.items():
             if text := env.get(_ENV + name.upper(), "").strip():
-                found[name] = _number(name.upper(), text, low, high, whole=name not in ("max_wait_s", "per_second"))
+                found[name] = _number(name.upper(), text, low, high, whole=name not in _FRACTIONS)
         return cls(**{**found, **{name: value for name, value in given.items() if value is not None}})  # type: ignore[arg-type]
 
 
 _NUMBERS = {
     "port": (0, 65535),
     "max_body_bytes": (1024, 64 * 1024 * 1024),
+    "body_s": (0.1, 300),
     "max_events": (1, 10_000),
     "max_wait_s": (0, 300),
     "max_waiting": (1, 100_000),
@@ -65,6 +68,7 @@ _NUMBERS = {
     "burst": (1, 10_000_000),
     "max_pending_bytes": (1024, 1 << 40),
 }
+_FRACTIONS = ("body_s", "max_wait_s", "per_second")
 
 
 def _number(name: str, text: str, low: float, high: float, *, whole: bool) -> float:
