@@ -84,7 +84,7 @@ def mail_server() -> Iterator[tuple[str, list[EmailMessage]]]:
         controller.stop()
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Until it holds; fails the test otherwise."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -28,8 +28,8 @@ log = structlog.get_logger("vaultak.alerts")
 POLL_MS = 500
 STATUS_EVERY_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
-SESSION_TIMEOUT_MS, LOCAL_SESSION_TIMEOUT_MS = 10_000, 3_000
-"""The embedded broker lets one who comes after a crash wait for more than two of these."""
+SESSION_TIMEOUT_MS, LOCAL_SESSION_TIMEOUT_MS = 10_000, 6_000
+"""The embedded broker lets one who comes after a crash wait for more than two of these; Kafka takes no less."""
 STOP_S = 5.0
 
 _decoder = msgspec.json.Decoder(Incident)
