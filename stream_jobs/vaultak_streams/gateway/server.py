@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
 import uvicorn
@@ -28,7 +29,9 @@ def bind(options: GatewayOptions) -> socket.socket:
 
 
 def serve(settings: Settings, options: GatewayOptions, policy: PolicySettings, listener: socket.socket) -> None:
-    """Serve until a signal ends it."""
+    """Serve until SIGTERM or SIGINT ends it. Main thread only."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stopped)
     gateway = Gateway(settings, options, policy)
     config = uvicorn.Config(
         build(gateway),
@@ -43,3 +46,7 @@ def serve(settings: Settings, options: GatewayOptions, policy: PolicySettings, l
     health = Health(gateway.not_ready, gateway.silent_s)
     with attach("gateway", settings, gateway.families, health):
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _stopped(_number: int, _frame: object) -> None:
+    """uvicorn raises the signal that stopped it once more when it is done: what is left to do here is done first."""
