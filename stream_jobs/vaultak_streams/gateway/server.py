@@ -30,8 +30,6 @@ def bind(options: GatewayOptions) -> socket.socket:
 
 def serve(settings: Settings, options: GatewayOptions, policy: PolicySettings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT ends it. Main thread only."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopped)
     gateway = Gateway(settings, options, policy)
     config = uvicorn.Config(
         build(gateway),
@@ -43,10 +41,14 @@ def serve(settings: Settings, options: GatewayOptions, policy: PolicySettings, l
         limit_concurrency=MAX_CONNECTIONS,
         h11_max_incomplete_event_size=32 * 1024,
     )
+    server = uvicorn.Server(config)
+
+    def stop(_number: int, _frame: object) -> None:
+        """Before uvicorn listens to signals; and after, as it raises the one that ended it once more."""
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     health = Health(gateway.not_ready, gateway.silent_s)
     with attach("gateway", settings, gateway.families, health):
-        uvicorn.Server(config).run(sockets=[listener])
-
-
-def _stopped(_number: int, _frame: object) -> None:
-    """uvicorn raises the signal that stopped it once more when it is done: what is left to do here is done first."""
+        server.run(sockets=[listener])
