@@ -61,7 +61,10 @@ def readings() -> Iterator[Reading]:
         values = [getattr(one, name) for one in stats]
         value = min(values, default=0) if name in ("durable", "connected") else sum(values)
         yield Reading(f"vaultak_sdk_{name}", "gauge", documentation, float(value))
-    agents = Counter(agent.state for agent in living_agents())
+    living = living_agents()
+    unrecorded = sum(agent.unrecorded for agent in living)
+    yield Reading("vaultak_sdk_unrecorded", "counter", "Events lost to an error of the SDK's own", unrecorded)
+    agents = Counter(agent.state for agent in living)
     for state in AgentState:
         labels = {"state": state.value}
         yield Reading("vaultak_sdk_agents", "gauge", "Agents of this process by state", agents[state], labels)

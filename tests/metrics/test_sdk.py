@@ -33,6 +33,7 @@ def test_events_agents_and_what_waits_are_counted(acting: Vaultak) -> None:
     assert value("vaultak_sdk_emitted") == emitted + 1
     assert value("vaultak_sdk_agents", state="running") == agents + 1
     assert value("vaultak_sdk_pending_bytes") > 0
+    assert value("vaultak_sdk_unrecorded") == 0
     acting.close(0)
     assert value("vaultak_sdk_agents", state="running") == agents
 
