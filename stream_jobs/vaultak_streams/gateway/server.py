@@ -39,6 +39,7 @@ def serve(settings: Settings, options: GatewayOptions, policy: PolicySettings, l
         proxy_headers=False,
         timeout_graceful_shutdown=STOP_S,
         limit_concurrency=MAX_CONNECTIONS,
+        http="h11",  # httptools, where it is installed, does not bound headers
         h11_max_incomplete_event_size=32 * 1024,
     )
     server = uvicorn.Server(config)
