@@ -40,7 +40,7 @@ def served(alone: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 @schema.parametrize()
 @pytest.mark.filterwarnings("ignore:Skipped test cases with unsupported payload media types:UserWarning")
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_requests_are_answered_as_the_document_says(served: tuple[str, str], case: Any) -> None:
     at, key = served
     case.call_and_validate(base_url=at, headers={"Authorization": f"Bearer {key}"}, checks=CHECKS)
