@@ -60,7 +60,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 NOTHING_TO_ASK = Origin(0.0, 1.0, 0.0, None, [])
-"""Of an action that only looks, and of any in a session without a request."""
+"""Of an action that only looks, and not at a web address, and of any in a session without a request."""
 
 
 def trace_origin(

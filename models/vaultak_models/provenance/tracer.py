@@ -7,7 +7,7 @@ import msgspec
 from vaultak.wire import Action, Context, Outcome
 from vaultak_models.provenance.known import Known, Place
 from vaultak_models.provenance.mentions import Mention, mentions
-from vaultak_models.provenance.origin import HARMLESS, NOTHING_TO_ASK, Origin, arguments_of, trace_origin
+from vaultak_models.provenance.origin import EFFECTFUL, HARMLESS, NOTHING_TO_ASK, Origin, arguments_of, trace_origin
 from vaultak_models.provenance.requests import Requests
 from vaultak_models.provenance.session import MAX_SESSIONS, Trace
 from vaultak_models.target import Target
@@ -53,8 +53,10 @@ class Tracer(msgspec.Struct, array_like=True):
         repeats = trace.kinds.get(target.token, 0)
         unmentioned = _unmentioned(mentioned, trace) if mentioned else ()
         origin = NOTHING_TO_ASK
-        if trace.request and destructiveness > HARMLESS:
-            origin = trace_origin(target.resource, mentioned, destructiveness, trace, self.requests, self.known)
+        if trace.request and (destructiveness > HARMLESS or _reaches_out(mentioned)):
+            # Whoever owns an address learns from the question what is in it, and answers what he likes.
+            weight = destructiveness if destructiveness > HARMLESS else EFFECTFUL
+            origin = trace_origin(target.resource, mentioned, weight, trace, self.requests, self.known)
         if origin.provenance >= SUSPECT and not session.suspect:
             session.suspect = self.requests.sessions >= LEARNING_SESSIONS
         if mentioned and len(session.places) < MAX_PLACES:
@@ -98,6 +100,11 @@ class Tracer(msgspec.Struct, array_like=True):
         if not session.suspect:
             self.requests.learn(session.trace.request, session.trace.kinds)
         self.known.learn(session.places)
+
+
+def _reaches_out(mentioned: list[Mention]) -> bool:
+    """Whether an action asks at a web address, even if it only looks."""
+    return any(mention.outside for mention in mentioned)
 
 
 def _unmentioned(mentioned: list[Mention], trace: Trace) -> tuple[str, ...]:
