@@ -20,6 +20,11 @@ UNREADY_SHARE, READY_SHARE = 0.6, 0.5
 """How much the static risk counts without a baseline and with one: alone it never pauses an agent."""
 
 
+CHANGES = 0.3
+"""Destructiveness from which an action does more than look. Looking at what is most sensitive is as bad as ever; at
+what is somewhat so, less than changing it."""
+
+
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a deployment may turn."""
 
@@ -85,7 +90,8 @@ def fuse(stakes: Stakes, behaviour: Floats, c: RiskConfig) -> Floats:
     d is `reasoned_discount`, h is `harmless_share`, and `harm` what the action can do at worst: it changes much, or it
     touches what is worth most; either will do. Provenance counts as it is.
     """
-    harm = 1.0 - (1.0 - stakes.destructiveness) * (1.0 - stakes.sensitivity)
+    looks = np.maximum(1.0 - stakes.destructiveness / CHANGES, 0.0)
+    harm = 1.0 - (1.0 - stakes.destructiveness) * (1.0 - stakes.sensitivity ** (1.0 + looks))
     weight = c.harmless_share + (1.0 - c.harmless_share) * harm
     odd = behaviour * (1.0 - c.reasoned_discount * stakes.reason) * weight
     result: Floats = np.minimum(np.maximum(np.maximum(READY_SHARE * stakes.static, odd), stakes.provenance), 1.0)
