@@ -33,7 +33,7 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A request waits no longer for a verdict or a command."""
     max_waiting: int = 1_000
     """Requests that wait at the same time; more are refused with 503."""
-    max_agents: int = 2_000
+    max_agents: int = 500
     """Agents that this process governs at the same time; the one that was silent longest makes room."""
     per_second: float = 500.0
     """Events that one key may send in the long run."""

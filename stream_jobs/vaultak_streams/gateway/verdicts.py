@@ -20,7 +20,7 @@ log = structlog.get_logger("vaultak.gateway")
 POLL_MS = 200
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 10.0
 
-MAX_RECENT = 50_000
+MAX_RECENT = 20_000
 """Actions whose answer can still be asked for; the oldest is forgotten."""
 
 
