@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -136,6 +137,33 @@ async def test_what_the_queue_cannot_hold_is_counted_in_the_next_message() -> No
         await until_empty(lane)
     assert service.titles == [f"{MAX_WAITING + 7} messages about incidents"]
     assert lane.status.dropped == 7
+
+
+class Hanging:
+    """A destination that answers when it is told to."""
+
+    name = "hanging"
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def deliver(self, _message: Any) -> None:
+        self.released.wait(20)
+
+
+async def test_services_that_hang_hold_up_nobody_else() -> None:
+    hanging, service = [Hanging() for _ in range(40)], Flaky()
+    async with contextlib.AsyncExitStack() as stack:
+        lanes = [await stack.enter_async_context(running(Lane(one, AlertOptions()))) for one in [*hanging, service]]
+        for lane in lanes:
+            lane.put(notice())
+        await until_empty(lanes[-1])
+        assert service.titles
+        assert all(lane.undelivered for lane in lanes[:-1])
+        for one in hanging:
+            one.released.set()
+        for lane in lanes:
+            await until_empty(lane)
 
 
 def settings_for(tmp_path: Path, broker: Broker, topics: Topics) -> Settings:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import msgspec
@@ -60,6 +61,8 @@ class Lane:
         self._queue: deque[Notice] = deque()
         self._dropped = 0
         self._more = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "vaultak-alert")
+        """Its own: services that hang hold up nothing but themselves."""
         self._in_hand: list[Notice] = []
         self.first_retry_s = FIRST_RETRY_S
 
@@ -80,6 +83,12 @@ class Lane:
 
     async def run(self) -> None:
         """Deliver what comes, until cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _run(self) -> None:
         while True:
             await self._more.wait()
             await asyncio.sleep(self._pace.wait_s(self._now_s()))
@@ -106,7 +115,7 @@ class Lane:
         until_s, delay_s = self._now_s() + self._options.give_up_s, self.first_retry_s
         while True:
             try:
-                await asyncio.to_thread(self._destination.deliver, message)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._destination.deliver, message)
             except DeliveryError as e:
                 self.status.last_error = str(e)
                 if self._now_s() + delay_s > until_s:
