@@ -173,10 +173,11 @@ def test_whatever_the_bytes_they_are_spans_or_refused(body: bytes) -> None:
             list(Translator().events(read(body), "agent"))
 
 
-def test_the_exporter_of_the_opentelemetry_sdk_is_served_as_it_is(served: Any) -> None:
+def test_the_exporter_of_the_opentelemetry_sdk_is_served_as_it_is(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, key = served.gateway.keys.add(["clerk"])
-    headers = {"Authorization": f"Bearer {key}"}
-    exporter = OTLPSpanExporter(f"{served.at}/v1/traces", headers=headers, compression=Compression.Gzip)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{served.at}/v1/traces")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"Authorization=Bearer%20{key}")
+    exporter = OTLPSpanExporter(compression=Compression.Gzip)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     before = served.gateway.intake.counts.actions
