@@ -50,8 +50,8 @@ _CONVENTIONS = (
     _Names(
         {"gen_ai.operation.name": frozenset({"execute_tool"}), "mcp.method.name": frozenset({"tools/call"})},
         ("gen_ai.tool.name", "mcp.tool.name"),
-        ("gen_ai.tool.call.arguments", "mcp.request.argument"),
-        ("gen_ai.tool.call.result", "mcp.tool.result"),
+        ("gen_ai.tool.call.arguments", "tool_arguments", "mcp.request.argument"),
+        ("gen_ai.tool.call.result", "tool_response", "mcp.tool.result"),
     ),
     _Names(
         {"openinference.span.kind": frozenset({"TOOL"})},
@@ -123,6 +123,9 @@ def _convention(attributes: Attributes) -> _Names | None:
     for names in _CONVENTIONS:
         if any(str(attributes.get(key, "")) in values for key, values in names.marks.items()):
             return names
+    # Pydantic AI before its third format names the tool and the call, not the operation.
+    if "gen_ai.tool.call.id" in attributes and "gen_ai.operation.name" not in attributes:
+        return _CONVENTIONS[0]
     return None
 
 
