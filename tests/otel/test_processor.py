@@ -170,8 +170,9 @@ def test_what_users_asked_is_recorded_once(make: Any) -> None:
             "gen_ai.tool.name": "weather",
             "gen_ai.tool.call.arguments": BERN,
         },
+        {"gen_ai.tool.name": "weather", "gen_ai.tool.call.id": "c1", "tool_arguments": BERN},
     ],
-    ids=["openinference", "openllmetry", "mcp"],
+    ids=["openinference", "openllmetry", "mcp", "pydantic-ai"],
 )
 def test_other_conventions_are_read_too(make: Any, attributes: dict[str, str]) -> None:
     bench = make()
