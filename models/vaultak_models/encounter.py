@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action
 from vaultak_models.profile import AgentProfile
+from vaultak_models.provenance.flow import PRIVATE, addresses_stranger, asks_outside, sends
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.sighting import Sighting, fields_of, size_of
-from vaultak_models.target import static_of, target_of
+from vaultak_models.target import Target, static_of, target_of, whole
 
 
 def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighting, StaticRisk, Origin]:
@@ -33,4 +36,26 @@ def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighti
         met.unmentioned,
         met.repeats,
     )
-    return seen, static, met.origin
+    level = _way_out(profile, action, target, static, ts_us, outside=met.outside)
+    origin = met.origin
+    if level > origin.provenance:
+        origin = msgspec.structs.replace(origin, provenance=round(level, 4), way_out=True)
+    return seen, static, origin
+
+
+def _way_out(
+    profile: AgentProfile, action: Action, target: Target, static: StaticRisk, ts_us: int, *, outside: bool
+) -> float:
+    """How much the action carries private data to a stranger who may have asked for it, see `provenance.flow`."""
+    flow, level = profile.tracer.flow, 0.0
+    sending = sends(action, static.destructiveness)
+    if sending and (flow.armed or not profile.mature):
+        session_id = whole(action.session_id)
+        stranger = flow.armed and addresses_stranger(
+            action, profile.tracer.request_of(session_id), profile.tracer.known, profile.groups, target.group
+        )
+        level = flow.send(session_id, ts_us, stranger=stranger and profile.ready, learn=not profile.mature)
+    private, untrusted = static.sensitivity >= PRIVATE, not sending and asks_outside(action, outside=outside)
+    if private or untrusted:
+        flow.take_in(whole(action.session_id), ts_us, untrusted=untrusted, private=private)
+    return level

@@ -37,6 +37,9 @@ def reasons_of_origin(origin: Origin) -> tuple[Contribution, ...]:
     """What speaks against where the action came from."""
     if origin.provenance < LEAST_PROVENANCE:
         return ()
+    if origin.way_out:
+        value = "sends to a stranger after untrusted input and private data"
+        return (Contribution("flow of data", value, "a known or requested receiver", origin.provenance),)
     if origin.foreign is None:
         return (
             Contribution("no reason in the request", "nothing asked for it", "the request asks", origin.provenance),

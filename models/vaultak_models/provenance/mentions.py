@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 
 from vaultak_models.provenance.known import place_of
-from vaultak_models.provenance.tokens import MAX_LEAVES, SHORT, is_web_address, leaves, name_of, number_text
+from vaultak_models.provenance.tokens import (
+    MAX_LEAVES,
+    SHORT,
+    is_mail_address,
+    is_web_address,
+    leaves,
+    name_of,
+    number_text,
+)
 
 MAX_MEMBER = 64
 """Longer names of members are not kept."""
@@ -26,6 +34,8 @@ class Mention(msgspec.Struct, frozen=True, gc=False):
     place: int
     """The value in this member: the same account is another thing as sender and as receiver."""
     short_member: str
+    address: bool = False
+    """Whether the value as a whole is a web or mail address."""
     outside: bool = False
     """Whether the value as a whole is a web address: looking there tells its owner something."""
 
@@ -56,7 +66,9 @@ def _mention(member: str, value: str) -> Mention:
 def _read(member: str, value: str) -> Mention:
     names, addresses = name_of(value)
     short = member[:24].encode(errors="replace").decode()
-    return Mention(member, value, names, names or addresses, place_of(member, value), short, is_web_address(value))
+    web = is_web_address(value)
+    address = web or is_mail_address(value)
+    return Mention(member, value, names, names or addresses, place_of(member, value), short, address, web)
 
 
 _kept = functools.lru_cache(maxsize=32_768)(_read)

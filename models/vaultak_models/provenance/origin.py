@@ -57,6 +57,8 @@ class Origin(msgspec.Struct, frozen=True):
     """The argument that weighs most among those that only an output said."""
     arguments: list[Argument]
     """All that name something; none when there is nothing to ask."""
+    way_out: bool = False
+    """Whether the provenance is that of a flow: untrusted input, private data, and now a stranger."""
 
 
 NOTHING_TO_ASK = Origin(0.0, 1.0, 0.0, None, [])

@@ -87,12 +87,18 @@ def is_address(token: str) -> bool:
     return len(token) >= 4 and (not _ADDRESSING.isdisjoint(token) or sum(map(str.isdigit, token)) >= 4)
 
 
+_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
 _WEB = re.compile(r"(?:https?|wss?|ftp)://\S+|www\.[\w-]+\.\S+", re.IGNORECASE)
 
 
 def is_web_address(value: str) -> bool:
     """Whether a value is nothing but the address of something on a network."""
     return len(value) <= SHORT and _WEB.fullmatch(value.strip()) is not None
+
+
+def is_mail_address(value: str) -> bool:
+    """Whether a value is nothing but somebody's mail address."""
+    return len(value) <= SHORT and _MAIL.fullmatch(value) is not None
 
 
 def name_of(value: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

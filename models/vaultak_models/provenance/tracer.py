@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from vaultak.wire import Action, Context, Outcome
+from vaultak_models.provenance.flow import Flow
 from vaultak_models.provenance.known import Known, Place
 from vaultak_models.provenance.mentions import Mention, mentions
 from vaultak_models.provenance.origin import EFFECTFUL, HARMLESS, NOTHING_TO_ASK, Origin, arguments_of, trace_origin
@@ -36,6 +37,8 @@ class Encounter(msgspec.Struct, gc=False):
     repeats: int
     """How often this kind of action came before."""
     origin: Origin
+    outside: bool
+    """Whether its payload asks at a web address."""
 
 
 class Tracer(msgspec.Struct, array_like=True):
@@ -44,6 +47,7 @@ class Tracer(msgspec.Struct, array_like=True):
     sessions: dict[str, Session] = {}
     requests: Requests = msgspec.field(default_factory=Requests)
     known: Known = msgspec.field(default_factory=Known)
+    flow: Flow = msgspec.field(default_factory=Flow)
 
     def encounter(self, action: Action, target: Target, destructiveness: float) -> Encounter:
         """Look at an action in its session; it is part of the session from then on."""
@@ -52,8 +56,9 @@ class Tracer(msgspec.Struct, array_like=True):
         mentioned = mentions(action.payload)
         repeats = trace.kinds.get(target.token, 0)
         unmentioned = _unmentioned(mentioned, trace) if mentioned else ()
+        outside = _reaches_out(mentioned) if mentioned else False
         origin = NOTHING_TO_ASK
-        if trace.request and (destructiveness > HARMLESS or _reaches_out(mentioned)):
+        if trace.request and (outside or destructiveness > HARMLESS):
             # Whoever owns an address learns from the question what is in it, and answers what he likes.
             weight = destructiveness if destructiveness > HARMLESS else EFFECTFUL
             origin = trace_origin(target.resource, mentioned, weight, trace, self.requests, self.known)
@@ -63,7 +68,7 @@ class Tracer(msgspec.Struct, array_like=True):
             session.places += self._places(target.resource, mentioned, origin, trace)
             del session.places[MAX_PLACES:]
         trace.use(target.token, mentioned)
-        return Encounter(unmentioned, repeats, origin)
+        return Encounter(unmentioned, repeats, origin, outside)
 
     def _places(self, resource: str, mentioned: list[Mention], origin: Origin, trace: Trace) -> list[int]:
         """Where the action has values that the session may teach."""
@@ -74,6 +79,10 @@ class Tracer(msgspec.Struct, array_like=True):
             return [mention.place for mention in mentioned if mention.names]
         arguments = origin.arguments or arguments_of(resource, mentioned, trace, self.known)
         return [a.place for a in arguments if not (a.foreign or a.told)]
+
+    def request_of(self, session_id: str) -> dict[int, int]:
+        """Tokens of what the user asked for."""
+        return self._session(session_id).trace.request
 
     def hear(self, outcome: Outcome) -> None:
         self._session(outcome.session_id).trace.hear(outcome.content or outcome.error)
@@ -104,7 +113,10 @@ class Tracer(msgspec.Struct, array_like=True):
 
 def _reaches_out(mentioned: list[Mention]) -> bool:
     """Whether an action asks at a web address, even if it only looks."""
-    return any(mention.outside for mention in mentioned)
+    for mention in mentioned:  # `any` would cost more than the loop
+        if mention.outside:
+            return True
+    return False
 
 
 def _unmentioned(mentioned: list[Mention], trace: Trace) -> tuple[str, ...]:
