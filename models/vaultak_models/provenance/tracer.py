@@ -113,10 +113,7 @@ class Tracer(msgspec.Struct, array_like=True):
 
 def _reaches_out(mentioned: list[Mention]) -> bool:
     """Whether an action asks at a web address, even if it only looks."""
-    for mention in mentioned:  # `any` would cost more than the loop
-        if mention.outside:
-            return True
-    return False
+    return any(mention.outside for mention in mentioned)
 
 
 def _unmentioned(mentioned: list[Mention], trace: Trace) -> tuple[str, ...]:
