@@ -22,6 +22,7 @@ from vaultak.emitter import Emitter, Span
 from vaultak.ending import end, uncancel
 from vaultak.errors import ActionBlockedError, AgentKilledError, AgentPausedError
 from vaultak.guard import STATE_RULE, Guard
+from vaultak.opinions import Opinions
 from vaultak.policy.evaluate import CompiledPolicy, LocalVerdict, further_resources
 from vaultak.policy.fields import NOBODY, Subject
 from vaultak.policy.rules import Occasion
@@ -39,6 +40,7 @@ from vaultak.wire import (
     Local,
     OutcomeStatus,
     StateRecord,
+    Verdict,
     format_ts,
     parse_ts,
 )
@@ -93,6 +95,9 @@ class Agent:
         self._labels: Mapping[str, str] = {}
         self._shelf: Shelf | None = None
         self._approvals = Approvals()
+        self.opinions = Opinions()
+        self.hears_verdicts = False
+        """Whether the stream's verdicts arrive, see `hear_verdict`: without, none is waited for."""
         self._forked = False
         self._make_locks()
         _LIVING.add(self)
@@ -153,6 +158,8 @@ class Agent:
                 if self._approvals.granted(asked, now_s):
                     self._guard.rule(action_id, allow=True)
                 self._approvals.ask(action_id, asked)
+            if verdict.grey and self.hears_verdicts:
+                self.opinions.expect(action_id)
         local = Local(verdict.decision, verdict.risk, verdict.reasons, policy.version)
         try:
             ts = self.emitter.action(
@@ -189,7 +196,7 @@ class Agent:
             return None
         subject = Subject(self.agent_id, session_id, labels)
         verdict = policy.evaluate(action_type, resource, subject=subject, payload=payload)
-        if verdict.decision is not Decision.ALLOW or verdict.reasons:
+        if verdict.decision is not Decision.ALLOW or verdict.reasons or verdict.grey:
             return None
         local = Local(verdict.decision, verdict.risk, (), policy.version)
         write, head = self.emitter.prepared(session_id, action_type, resource, payload, local, labels, assurance)
@@ -279,6 +286,15 @@ class Agent:
         A waiting action is not judged again: once the agent is resumed, or the action approved, it runs. Should the
         agent have been paused anew by the time its thread wakes up, it goes on waiting.
         """
+        if verdict.grey and verdict.decision in _PASSES:
+            if self.hears_verdicts:
+                settings = self._guard.policy.settings
+                try:
+                    self._waiting.wait(action_id, lambda: self._told(action_id), settings.verdict_timeout_ms / 1e3)
+                except WaitCancelledError:
+                    self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=_CANCELLED)
+                    raise asyncio.CancelledError from None
+            verdict = self._second_opinion(session_id, action_id, verdict)
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
             try:
                 if self._waiting.wait(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
@@ -292,6 +308,15 @@ class Agent:
 
     async def enforce_async(self, session_id: str, action_id: str, verdict: LocalVerdict) -> None:
         """As `enforce`; a pause leaves the event loop free."""
+        if verdict.grey and verdict.decision in _PASSES:
+            if self.hears_verdicts:
+                timeout_s = self._guard.policy.settings.verdict_timeout_ms / 1e3
+                try:
+                    await self._waiting.wait_async(action_id, lambda: self._told(action_id), timeout_s)
+                except asyncio.CancelledError:
+                    self.outcome(session_id, action_id, OutcomeStatus.DENIED, error=_CANCELLED)
+                    raise
+            verdict = self._second_opinion(session_id, action_id, verdict)
         if verdict.decision not in _PASSES and self._open(session_id, action_id, verdict):
             try:
                 if await self._waiting.wait_async(action_id, lambda: self._answer(action_id), self.pause_timeout_s):
@@ -345,6 +370,28 @@ class Agent:
         why = f"{who} for {self.pause_timeout_s:g} s: {'; '.join(reasons)}"
         self.outcome(session_id, action_id, OutcomeStatus.PAUSED, error=why)
         raise AgentPausedError(why, action_id=action_id, reasons=reasons)
+
+    # -- the stream's opinion ----------------------------------------------------------------------------------
+
+    def hear_verdict(self, verdict: Verdict) -> None:
+        """The stream judged an action: whoever waits for that goes on."""
+        with self._lock:
+            if self.opinions.arrive(verdict):
+                self._waiting.announce()
+
+    def _told(self, action_id: str) -> bool | None:
+        """Whether the wait for a verdict is over; `None` while it is not."""
+        if self._guard.state is AgentState.KILLED or self.opinions.has(action_id):
+            return True
+        return None
+
+    def _second_opinion(self, session_id: str, action_id: str, local: LocalVerdict) -> LocalVerdict:
+        """What counts after the wait. Raises when the agent was killed meanwhile."""
+        with self._lock:
+            verdict = self.opinions.conclude(action_id, local, self._guard.policy.settings)
+        if self._guard.state is AgentState.KILLED:
+            self._refuse(session_id, action_id, verdict)
+        return verdict
 
     # -- waiting -----------------------------------------------------------------------------------------------
 

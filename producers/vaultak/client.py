@@ -31,6 +31,7 @@ from vaultak.wire import ActionType, OutcomeStatus, Verdict
 
 if TYPE_CHECKING:
     from vaultak.control import ControlListener
+    from vaultak.control.verdicts import VerdictFollower
     from vaultak.floor.monitor import Floor
     from vaultak.undo import UndoLog
 
@@ -105,6 +106,7 @@ class Vaultak:
         self._connects = publisher is None
         self._agents: dict[str, Agent] = {}
         self._listeners: dict[str, ControlListener] = {}
+        self._followers: list[VerdictFollower] = []
         self._loose: dict[str, Monitor] = {}
         _LIVING.add(self)
 
@@ -290,6 +292,18 @@ class Vaultak:
         listener.start()
         listener.wait_told(self._state_timeout_s)
         self._listeners[agent.agent_id] = listener
+        if agent.policy.settings.verdict_from_risk is not None:
+            self._follow_verdicts(agent)
+
+    def _follow_verdicts(self, agent: Agent) -> None:
+        """Only for a policy that waits for verdicts: it is one more connection to the broker."""
+        from vaultak.control.verdicts import VerdictFollower
+
+        follower = VerdictFollower(self.settings, agent.agent_id, agent.hear_verdict)
+        follower.start()
+        follower.wait_following(self._state_timeout_s)
+        agent.hears_verdicts = True
+        self._followers.append(follower)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -305,11 +319,12 @@ class Vaultak:
         """
         with self._lock:
             listeners, self._listeners = list(self._listeners.values()), {}
+            followers, self._followers = self._followers, []
             agents, self._agents, self._loose = list(self._agents.values()), {}, {}
             publisher, self._publisher = self._publisher, None if self._connects else self._publisher
-        for listener in listeners:
+        for stop in (*(listener.stop for listener in listeners), *(follower.stop for follower in followers)):
             with contextlib.suppress(Exception):
-                listener.stop()
+                stop()
         for agent in agents:
             with contextlib.suppress(OSError):
                 agent.close()
@@ -320,6 +335,7 @@ class Vaultak:
         """The parent's listeners stay with the parent; its agents take up theirs when they first act."""
         self._lock = threading.RLock()
         self._listeners = {}
+        self._followers = []
 
     def __enter__(self) -> Self:
         return self

@@ -138,7 +138,7 @@ class Monitor:
                 if action_id:
                     return action_id
         action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
-        if verdict.decision is not _ALLOW:
+        if verdict.decision is not _ALLOW or verdict.grey:
             self._agent.enforce(self.session_id, action_id, verdict)
         elif repeats:
             self._remember(action_type, resource, cast(Fixed, payload), assurance)
@@ -151,7 +151,7 @@ class Monitor:
         judged = self._agent.judge(
             self.session_id, action_type, resource, payload, labels=self._labels, assurance="framework", span=span
         )
-        if enforce and judged.verdict.decision is not _ALLOW:
+        if enforce and (judged.verdict.decision is not _ALLOW or judged.verdict.grey):
             self._agent.enforce(self.session_id, judged.action_id, judged.verdict)
         return judged
 
@@ -166,7 +166,7 @@ class Monitor:
         self, action_type: ActionType, resource: str, payload: dict[str, Any], *, assurance: str = ""
     ) -> str:
         action_id, _, verdict = self._judge(action_type, resource, payload, assurance)
-        if verdict.decision is not Decision.ALLOW:
+        if verdict.decision is not Decision.ALLOW or verdict.grey:
             await self._agent.enforce_async(self.session_id, action_id, verdict)
         return action_id
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vaultak import AgentKilledError, Vaultak
+from vaultak import ActionBlockedError, AgentKilledError, KillSwitchMode, Vaultak
 from vaultak.config import Settings
+from vaultak.policy.settings import MissingVerdict, PolicySettings
 from vaultak_devstack.lockfile import StackState
 from vaultak_devstack.ports import free_port
 from vaultak_streams.store.client import Store, connect
@@ -194,3 +195,21 @@ def test_a_second_stack_says_what_runs_and_ctrl_c_stops_cleanly(running: Running
     assert "stopped" in running.log.read_text()
     for name, pid in pids.items():
         assert not Path(f"/proc/{pid}").exists(), f"{name} is still there"
+
+
+def test_an_action_in_the_grey_zone_waits_for_the_stream_and_is_stopped(running: Running) -> None:
+    policy = PolicySettings(
+        verdict_from_risk=0.05,
+        verdict_timeout_ms=20_000,
+        missing_verdict=MissingVerdict.BLOCK,
+        mode=KillSwitchMode.BLOCK,
+    )
+    with Vaultak(settings=running.settings(), policy=policy, rollback_limit=0, state_timeout_s=10) as vt:
+        m = vt.monitor("grey", intercept=False)
+        with m:
+            for number in range(60):
+                m.check("tool_call", "tool:get_ticket", {"ticket_id": f"t{number}"})
+            assert m.before("tool_call", "tool:get_ticket", {"ticket_id": "t1"}), "the stream has nothing against it"
+            assert m.check("file_read", "/root/.ssh/id_ed25519").decision == "allow", "alone, the SDK would let it pass"
+            with pytest.raises(ActionBlockedError, match="risk"):
+                m.before("file_read", "/root/.ssh/id_ed25519", {})

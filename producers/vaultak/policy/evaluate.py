@@ -43,6 +43,8 @@ class LocalVerdict(msgspec.Struct, frozen=True, gc=False):
     """A pause of this action alone, which a person may lift."""
     ruled: RuleVerdict = NOTHING
     """What the rules alone say."""
+    grey: bool = False
+    """Whether the action, should it pass, waits for the stream's verdict."""
 
 
 class CompiledPolicy:
@@ -145,14 +147,16 @@ class CompiledPolicy:
                     f"risk {risk:.2f} reaches `alert_risk_score` {s.alert_risk_score:g}",
                 )
             )
+        grey = s.verdict_from_risk is not None and risk >= s.verdict_from_risk
         if not found:
-            return LocalVerdict(Decision.ALLOW, risk, static)
+            return LocalVerdict(Decision.ALLOW, risk, static, grey=grey)
         return LocalVerdict(
             max((decision for decision, _, _ in found), key=SEVERITY.__getitem__),
             risk,
             static,
             tuple(reason for _, _, reason in found),
             tuple(rule for _, rule, _ in found),
+            grey=grey,
         )
 
 
@@ -172,6 +176,7 @@ def combine(limits: LocalVerdict, ruled: RuleVerdict) -> LocalVerdict:
         (*limits.rules, *ruled.rules),
         approval=ruled.approval and SEVERITY[limits.decision] < SEVERITY[Decision.PAUSE],
         ruled=ruled,
+        grey=limits.grey,
     )
 
 

@@ -30,6 +30,15 @@ class KillSwitchMode(enum.StrEnum):
         return Decision(self.value)
 
 
+class MissingVerdict(enum.StrEnum):
+    """What happens to an action whose verdict of the stream does not come in time."""
+
+    ALLOW = "allow"
+    """The local verdict counts (fail open)."""
+    BLOCK = "block"
+    """It is blocked (fail closed)."""
+
+
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits on an agent. `None` means no limit of that kind.
 
@@ -44,6 +53,11 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.7
     alert_risk_score: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
     mode: KillSwitchMode = KillSwitchMode.PAUSE
+    verdict_from_risk: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    """The grey zone: an action that would pass with a local risk from here on waits for the stream's verdict, and the
+    more severe of both counts. `None`: no action waits."""
+    verdict_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 2_000
+    missing_verdict: MissingVerdict = MissingVerdict.ALLOW
     rules: Bundle | None = None
     """Rules beside the limits, see `docs/policy.md`."""
 
@@ -52,6 +66,12 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """A short digest of the content: the same limits and rules have the same version everywhere."""
         limits = msgspec.structs.replace(self, rules=None)
         members = {name: value for name, value in msgspec.to_builtins(limits).items() if name != "rules"}
+        for name in _GREY_ZONE:  # a policy without one has the version that it had before there was such a thing
+            if self.verdict_from_risk is None:
+                members.pop(name)
         if self.rules is not None:
             members["rules"] = self.rules.version
         return "p-" + hashlib.sha256(canonical_json(members)).hexdigest()[:12]
+
+
+_GREY_ZONE = ("verdict_from_risk", "verdict_timeout_ms", "missing_verdict")
