@@ -23,6 +23,8 @@ def make_pipeline(policy: PolicySettings | Rules, model: Path | None = None) -> 
     Raises `ConfigurationError` for a model that cannot be used.
     """
     try:
-        return Pipeline(RiskEngine(RiskModel.load(model)), policy)
+        overrides = (policy.settings if isinstance(policy, Rules) else policy).risk
+        tables = None if overrides is None else overrides.tables()
+        return Pipeline(RiskEngine(RiskModel.load(model), tables=tables), policy)
     except (ModelError, OSError) as e:
         raise ConfigurationError(f"model `{model or 'of the package'}`: {e}") from None

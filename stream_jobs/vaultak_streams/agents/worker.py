@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import sys
@@ -29,6 +28,7 @@ from vaultak_streams.agents.follow_policies import follow_policies
 from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
 from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
+from vaultak_streams.garbage import collect_rarely
 from vaultak_streams.judging import load_profile, make_pipeline
 from vaultak_streams.metrics.attached import attach
 from vaultak_streams.metrics.endpoint import Health
@@ -45,10 +45,6 @@ STEADY_S = 60.0
 
 STOP_TIMEOUT_S = 10.0
 
-GARBAGE_OBJECTS = 100_000
-"""How many more objects there may be before cycles are looked for. Judging leaves none; looking after every 700, as
-Python does by itself, costs a seventh of the throughput."""
-
 
 def run_worker(settings: Settings, options: WorkerOptions | None = None, policy: PolicySettings | None = None) -> int:
     """Judge actions until SIGTERM or SIGINT; returns the exit code.
@@ -60,8 +56,7 @@ def run_worker(settings: Settings, options: WorkerOptions | None = None, policy:
     if not logging.getLogger().handlers:
         configure_logging(verbose=False)
     chosen = policy if policy is not None else load_policy(settings.policy)
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
+    collect_rarely()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_until_signal(settings, options, chosen))
 

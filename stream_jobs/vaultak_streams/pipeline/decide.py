@@ -55,6 +55,11 @@ class Rules:
         """Of the policy for agents without labels."""
         return self._for({}).version
 
+    @property
+    def settings(self) -> PolicySettings:
+        """The policy's own."""
+        return self._own.settings
+
     def choosing(self, choose: Choose) -> Rules:
         """The same limits, with rules chosen by the labels of an action's agent; `None` for the policy's own."""
         other = copy.copy(self)

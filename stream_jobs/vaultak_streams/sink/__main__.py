@@ -8,6 +8,7 @@ import sys
 
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError, VaultakError
+from vaultak_streams.garbage import collect_rarely
 from vaultak_streams.logs import configure_logs
 from vaultak_streams.metrics.attached import attach
 from vaultak_streams.metrics.endpoint import Health
@@ -29,6 +30,7 @@ def main() -> int:
         settings = Settings.from_env()
         if not settings.clickhouse_dsn:
             raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set; name the server that takes the audit trail")
+        collect_rarely()
         asyncio.run(serve(settings, settings.clickhouse_dsn))
     except ConfigurationError as e:
         sys.stderr.write(f"vaultak sink: {e}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,12 +58,18 @@ class Batch:
         return self._rows
 
 
-def columns_of(rows: list[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Column names and one list per column; a member that a row lacks is null."""
-    names = list(dict.fromkeys(name for row in rows for name in row)) if _ragged(rows) else list(rows[0])
+def alike(rows: list[Row]) -> list[list[Row]]:
+    """Rows that fill as many columns, together: an action's, an outcome's and a verdict's are inserted apart."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(len(row), []).append(row)
+    return list(found.values())
+
+
+def columns_of(rows: list[Row]) -> tuple[list[str], list[Sequence[Any]]]:
+    """Column names and one sequence per column; a member that a row lacks is null."""
+    names = list(rows[0])
+    if all(list(row) == names for row in rows):
+        return names, list(zip(*[row.values() for row in rows], strict=True))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     return names, [[row.get(name) for row in rows] for name in names]
-
-
-def _ragged(rows: list[Row]) -> bool:
-    first = rows[0].keys()
-    return any(row.keys() != first for row in rows)

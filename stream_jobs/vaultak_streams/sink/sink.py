@@ -22,7 +22,7 @@ from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.metrics.sink import SinkMeter
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, columns_of
+from vaultak_streams.sink.batches import Batch, alike, columns_of
 from vaultak_streams.sink.rows import Row, routes
 from vaultak_streams.store.client import Store, connect
 from vaultak_streams.store.errors import StoreError, StoreRejectedError, StoreUnavailableError
@@ -182,7 +182,7 @@ class Sink:
             delay_s = FIRST_RETRY_S
             while True:
                 try:
-                    await asyncio.to_thread(self._insert, table, rows)
+                    await asyncio.to_thread(self._insert_all, table, rows)
                     self.stats.store_up = True
                     break
                 except StoreUnavailableError as e:
@@ -196,6 +196,10 @@ class Sink:
                     await self._rest(delay_s)
                     delay_s = min(delay_s * 2, LAST_RETRY_S)
         return True
+
+    def _insert_all(self, table: str, rows: list[Row]) -> None:
+        for group in alike(rows):
+            self._insert(table, group)
 
     def _insert(self, table: str, rows: list[Row]) -> None:
         """Insert; when the store refuses a batch, find out which rows it refuses and keep those apart."""
