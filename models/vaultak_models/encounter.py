@@ -12,13 +12,15 @@ from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.flow import PRIVATE, addresses_stranger, asks_outside, sends
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.sighting import Sighting, fields_of, size_of
-from vaultak_models.target import Target, static_of, target_of, whole
+from vaultak_models.target import DEFAULT_TARGETS, Target, Targets, whole
 
 
-def encounter(profile: AgentProfile, action: Action, ts_us: int) -> tuple[Sighting, StaticRisk, Origin]:
+def encounter(
+    profile: AgentProfile, action: Action, ts_us: int, targets: Targets = DEFAULT_TARGETS
+) -> tuple[Sighting, StaticRisk, Origin]:
     """Look at an action in its session, and let time pass for the profile; it is not learnt yet."""
-    target = target_of(action.action_type, action.resource)
-    static = static_of(action, target)
+    target = targets.of(action.action_type, action.resource)
+    static = targets.static_of(action, target)
     met = profile.tracer.encounter(action, target, static.destructiveness)
     profile.advance(ts_us)
     payload, size = action.payload, action.payload_bytes

@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 import msgspec
 import numpy as np
 
-from vaultak.policy.static_risk import StaticRisk
+from vaultak.policy.static_risk import RiskTables, StaticRisk, StaticRiskModel
 from vaultak.wire import Action, Context, Contribution, Event, Factors, OutcomeStatus
 from vaultak_models.encounter import encounter
 from vaultak_models.exits import scorer
@@ -19,6 +19,7 @@ from vaultak_models.profile import READY_AFTER, AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, Stakes, evidence, figure, fuse, fuse_unready, reach
 from vaultak_models.sighting import Sighting
+from vaultak_models.target import DEFAULT_TARGETS, Targets
 
 _MEASURES = [feature.measure for feature in FEATURES]
 _NOT_ODD = Oddness.NONE
@@ -60,9 +61,15 @@ class RiskEngine:
     """
 
     def __init__(
-        self, model: RiskModel, config: RiskConfig = DEFAULT, *, score: Callable[[Floats], Floats] | None = None
+        self,
+        model: RiskModel,
+        config: RiskConfig = DEFAULT,
+        *,
+        tables: RiskTables | None = None,
+        score: Callable[[Floats], Floats] | None = None,
     ) -> None:
-        """`score`: another way to score rows by the model's forest, for comparisons."""
+        """`tables`: a deployment's own; `score`: another way to score rows by the model's forest, for comparisons."""
+        self._targets = DEFAULT_TARGETS if tables is None else Targets(StaticRiskModel(tables))
         self._model = model
         self._config = config
         self._score = score or scorer(model.forest)
@@ -87,7 +94,7 @@ class RiskEngine:
             if profile is None:
                 profile = profiles[event.agent_id] = AgentProfile()
             if isinstance(event, Action):
-                seen, static, origin = encounter(profile, event, ts_us)
+                seen, static, origin = encounter(profile, event, ts_us, self._targets)
                 if profile.events >= READY_AFTER:
                     measured.append(self._measure(place, profile, event, seen, static, origin))
                 else:

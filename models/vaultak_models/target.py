@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from vaultak.policy.static_risk import DEFAULT_MODEL, VERBS, StaticRisk
+from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskModel
 from vaultak.wire import Action, ActionType
 from vaultak_models.provenance.tokens import token_id
 
@@ -17,8 +17,6 @@ MAX_KEPT = 512
 """Targets with longer resources are worked out each time."""
 _VALUES = 8
 """Members of a payload among which a statement is looked for."""
-
-_TARGETS: dict[str, dict[str, Target]] = {}
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -39,43 +37,56 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Whether it is a database that is told what to do."""
 
 
-def target_of(action_type: ActionType, resource: str) -> Target:
-    """The target of an action. Never raises."""
-    # By the text of the type: hashing an enum's member is slow.
-    name = action_type._value_
-    known = _TARGETS.get(resource)
-    if known is None:
-        if len(_TARGETS) >= MAX_TARGETS:
-            _TARGETS.clear()
-        known = {}
-        if len(resource) <= MAX_KEPT:
-            _TARGETS[resource] = known
-    target = known.get(name)
-    if target is None:
+class Targets:
+    """The targets of actions by the tables of one deployment. Keeps what it worked out, bounded."""
+
+    def __init__(self, model: StaticRiskModel = DEFAULT_MODEL) -> None:
+        self._model = model
+        self._verbs = model.verbs
+        self._known: dict[str, dict[str, Target]] = {}
+
+    def of(self, action_type: ActionType, resource: str) -> Target:
+        """The target of an action. Never raises."""
+        # By the text of the type: hashing an enum's member is slow.
+        name = action_type._value_
+        known = self._known.get(resource)
+        if known is None:
+            if len(self._known) >= MAX_TARGETS:
+                self._known.clear()
+            known = {}
+            if len(resource) <= MAX_KEPT:
+                self._known[resource] = known
+        target = known.get(name)
+        if target is None:
+            target = known[name] = self._work_out(action_type, resource)
+        return target
+
+    def _work_out(self, action_type: ActionType, resource: str) -> Target:
         resource = whole(resource)
         group = group_of(resource)
-        target = known[name] = Target(
-            f"{name} {_sort_of(resource, group)}",
+        return Target(
+            f"{action_type._value_} {_sort_of(resource, group)}",
             resource,
             int(digest(resource), 16),
             _clip(group),
             token_id(resource),
-            DEFAULT_MODEL.assess(action_type, resource),
+            self._model.assess(action_type, resource),
             action_type in (ActionType.DATABASE_WRITE, ActionType.DATABASE_QUERY),
         )
-    return target
+
+    def static_of(self, action: Action, target: Target) -> StaticRisk:
+        """What the action can do at worst. Of a statement to a database, its first verb says more than the kind."""
+        static = target.static
+        if not target.statement:
+            return static
+        first = next((value for value in list(action.payload.values())[:_VALUES] if isinstance(value, str)), "")
+        verb = self._verbs.get(first.lstrip(" (\n\t;")[:32].partition(" ")[0].lower(), 0.0)
+        if verb <= static.destructiveness:
+            return static
+        return StaticRisk(verb, static.sensitivity, round(verb * (0.4 + 0.6 * static.sensitivity), 4))
 
 
-def static_of(action: Action, target: Target) -> StaticRisk:
-    """What the action can do at worst. Of a statement to a database, its first verb says more than the kind."""
-    static = target.static
-    if not target.statement:
-        return static
-    first = next((value for value in list(action.payload.values())[:_VALUES] if isinstance(value, str)), "")
-    verb = VERBS.get(first.lstrip(" (\n\t;")[:32].partition(" ")[0].lower(), 0.0)
-    if verb <= static.destructiveness:
-        return static
-    return StaticRisk(verb, static.sensitivity, round(verb * (0.4 + 0.6 * static.sensitivity), 4))
+DEFAULT_TARGETS = Targets()
 
 
 def _clip(name: str) -> str:

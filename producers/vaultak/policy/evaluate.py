@@ -50,9 +50,11 @@ class LocalVerdict(msgspec.Struct, frozen=True, gc=False):
 class CompiledPolicy:
     """A `PolicySettings` made ready for evaluation. Immutable; share it between agents and threads."""
 
-    def __init__(self, settings: PolicySettings, model: StaticRiskModel = DEFAULT_MODEL) -> None:
+    def __init__(self, settings: PolicySettings, model: StaticRiskModel | None = None) -> None:
         self.settings = settings
         self.version = settings.version
+        if model is None:
+            model = DEFAULT_MODEL if settings.risk is None else StaticRiskModel(settings.risk.tables())
         self._model = model
         self._blocked = ResourceMatcher(settings.blocked_resources)
         self._allowed = None if settings.allowed_resources is None else ResourceMatcher(settings.allowed_resources)

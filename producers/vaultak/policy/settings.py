@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vaultak.policy.risk_overrides import RiskOverrides
 from vaultak.policy.rules.tree import Bundle
 from vaultak.wire import ActionType, Decision, canonical_json
 
@@ -58,6 +59,8 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     more severe of both counts. `None`: no action waits."""
     verdict_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 2_000
     missing_verdict: MissingVerdict = MissingVerdict.ALLOW
+    risk: RiskOverrides | None = None
+    """Figures of one's own for what actions can do at worst."""
     rules: Bundle | None = None
     """Rules beside the limits, see `docs/policy.md`."""
 
@@ -69,6 +72,10 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         for name in _GREY_ZONE:  # a policy without one has the version that it had before there was such a thing
             if self.verdict_from_risk is None:
                 members.pop(name)
+        if self.risk is None:
+            members.pop("risk")
+        else:  # in the order of trying, which a sorted object would not tell
+            members["risk"]["sensitivity"] = list(self.risk.sensitivity.items())
         if self.rules is not None:
             members["rules"] = self.rules.version
         return "p-" + hashlib.sha256(canonical_json(members)).hexdigest()[:12]

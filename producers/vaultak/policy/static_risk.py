@@ -98,6 +98,11 @@ class StaticRiskModel:
         self._sensitivities: dict[str, float] = {}
         self._destructiveness: dict[str, float | None] = {}
 
+    @property
+    def verbs(self) -> Mapping[str, float]:
+        """Destructiveness by verb."""
+        return self._tables.verbs
+
     def assess(self, action_type: ActionType, resource: str) -> StaticRisk:
         # By the text of the type: hashing an enum's member costs more than all else here.
         known = self._assessed.get(resource)
