@@ -46,7 +46,7 @@ WAIT_US = (0, _HOUR_US, 7 * 24 * _HOUR_US)
 """A burst of odd actions does not become ordinary while it goes on; what would have been stopped, not for a week."""
 FAILURE_WEIGHT = 0.1
 """The share of failures is about that of the last ten actions."""
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 MAX_BYTES = 128 * 1024
 
 

@@ -6,13 +6,15 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import pytest
 
-os.environ.update(CREWAI_DISABLE_TELEMETRY="true", OTEL_SDK_DISABLED="true", CREWAI_TRACING_ENABLED="false")
+if find_spec("crewai") is None:
+    pytest.skip("CrewAI is not installed: see tests/integrations/run.py", allow_module_level=True)
 
-pytest.importorskip("crewai.hooks", reason="CrewAI is not installed: see tests/integrations/run.py")
+os.environ.update(CREWAI_DISABLE_TELEMETRY="true", OTEL_SDK_DISABLED="true", CREWAI_TRACING_ENABLED="false")
 
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.tools import tool

@@ -31,7 +31,7 @@ USUAL_SHARE = 0.1
 LEAST_LEVEL = 0.05
 _SENDING = (ActionType.MESSAGE_SEND, ActionType.API_CALL, ActionType.NETWORK_REQUEST)
 _ASKING = ("GET", "HEAD", "OPTIONS")
-Level = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Level = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Intake(msgspec.Struct, array_like=True):
