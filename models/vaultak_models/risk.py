@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-FULL_EVIDENCE = 3.2
-"""`-log10 p` that counts as full evidence: once in sixteen hundred actions of ordinary agents."""
+FULL_EVIDENCE = 2.7
+"""`-log10 p` that counts as full evidence: once in five hundred actions of ordinary agents."""
 
 FOREST_WEIGHT = 20.0
 """Nats that the forest's score adds per unit above 0.5, its value for an average action."""

@@ -21,8 +21,10 @@ TREES, SAMPLES = 100, 256
 SEED = 20_260_105
 AGENTS, ACTIONS = 160, 400
 KNOTS = 512
-ODD_NATS = 14.0
-"""While training, actions with more than this are learnt late: there is no calibration to ask yet."""
+ODD_NATS, VERY_ODD_NATS = 3.95, 8.0
+"""While training, actions with as much are learnt late: there is no calibration to ask yet. A model trained so finds
+these again for `odd_evidence` and `very_odd_evidence`. What is learnt late stays odd for longer: calibrated on agents
+that learn sooner than its own do, a model would be wrong about how often odd things happen."""
 
 
 def feature_rows(seed: int, agents: int, actions: int) -> Floats:
@@ -44,7 +46,9 @@ def _measure(profile: AgentProfile, action: Action, ts_us: int, rows: list[list[
     if profile.ready:
         habit = profile.habits.get(seen.kind)
         rows.append([feature.measure(profile, seen, habit) for feature in FEATURES])
-        oddness = Oddness.SOME if sum(rows[-1]) > ODD_NATS else Oddness.NONE
+        total = sum(rows[-1])
+        if total >= ODD_NATS:
+            oddness = Oddness.MUCH if total >= VERY_ODD_NATS and profile.mature else Oddness.SOME
     profile.take_in(seen, action.session_id, oddness)
 
 
