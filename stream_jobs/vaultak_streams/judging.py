@@ -14,7 +14,7 @@ from vaultak_streams.pipeline.step import Pipeline
 
 load_profile = AgentProfile.from_bytes
 
-__all__ = ["AgentProfile", "load_profile", "make_pipeline"]
+__all__ = ["AgentProfile", "load_profile", "make_engine", "make_pipeline"]
 
 
 def make_pipeline(policy: PolicySettings | Rules, model: Path | None = None) -> Pipeline[AgentProfile]:
@@ -23,8 +23,12 @@ def make_pipeline(policy: PolicySettings | Rules, model: Path | None = None) -> 
     Raises `ConfigurationError` for a model that cannot be used.
     """
     try:
-        overrides = (policy.settings if isinstance(policy, Rules) else policy).risk
-        tables = None if overrides is None else overrides.tables()
-        return Pipeline(RiskEngine(RiskModel.load(model), tables=tables), policy)
+        settings = policy.settings if isinstance(policy, Rules) else policy
+        return Pipeline(make_engine(RiskModel.load(model), settings), policy)
     except (ModelError, OSError) as e:
         raise ConfigurationError(f"model `{model or 'of the package'}`: {e}") from None
+
+
+def make_engine(model: RiskModel, settings: PolicySettings) -> RiskEngine:
+    """The engine that judges with a model, and with the figures of a policy."""
+    return RiskEngine(model, tables=None if settings.risk is None else settings.risk.tables())

@@ -15,6 +15,10 @@ from vaultak_devstack.broker_embedded import EmbeddedBroker
 from vaultak_devstack.keys import policy_signer
 from vaultak_devstack.ports import free_port
 from vaultak_devstack.topics import ensure_topics
+from vaultak_models.model import RiskModel
+from vaultak_models.registry import Window
+from vaultak_models.training import Fitted
+from vaultak_streams.models import registry_of
 from vaultak_streams.policy import bundle_from
 from vaultak_streams.policy.push import push
 
@@ -128,3 +132,24 @@ async def test_a_pushed_policy_counts_from_the_next_action_on(broker: Broker, to
     assert decode_verdict(first.value).rules == ()
     assert verdict.rules == ("pushed",)
     assert verdict.policy_version not in ("", before)
+
+
+async def test_a_promoted_model_judges_from_the_next_action_on(broker: Broker, topics: Topics, tmp_path: Path) -> None:
+    servers = broker.bootstrap_servers
+    with running_worker(servers, topics, tmp_path) as worker:
+        before = (await worker.until(lambda status: status.state == "running")).model_version
+        shipped = RiskModel.load()
+        registry = registry_of(worker.settings)
+        fitted = Fitted(shipped._replace(knots=shipped.knots + 1.0), (), {})
+        window = Window("a test", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 1, 1, 0)
+        version = registry.add(fitted, window, trained_at="2026-03-03T00:00:00.000000Z").version
+        async with reader(servers, topics.verdicts) as verdicts:
+            await publish(servers, topics.actions, [(b"bot", action(n)) for n in range(10)])
+            found = await read_until(verdicts, lambda found: len(found) >= 10)
+            registry.promote(version)
+            await worker.until(lambda status: status.model_version == version)
+            await publish(servers, topics.actions, [(b"bot", action(n)) for n in range(10, 20)])
+            found += await read_until(verdicts, lambda found: len(found) >= 10)
+    judged = [decode_verdict(record.value) for record in found]
+    assert [verdict.action_id for verdict in judged] == [f"a-{n}" for n in range(20)]
+    assert [verdict.model_version for verdict in judged] == [before] * 10 + [version] * 10

@@ -22,6 +22,7 @@ from vaultak.errors import VaultakError
 from vaultak.policy import PolicySettings
 from vaultak.policy.rules import CompiledRules
 from vaultak_devstack.keys import command_signer
+from vaultak_models.model import RiskModel
 from vaultak_streams.agents.app import JobApp, make_app
 from vaultak_streams.agents.changelog import ChangelogLostError
 from vaultak_streams.agents.follow_policies import follow_policies
@@ -29,10 +30,12 @@ from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
 from vaultak_streams.agents.status import WRITE_EVERY_S, StatusFile, WorkerStatus
 from vaultak_streams.garbage import collect_rarely
-from vaultak_streams.judging import load_profile, make_pipeline
+from vaultak_streams.judging import load_profile, make_engine, make_pipeline
 from vaultak_streams.metrics.attached import attach
 from vaultak_streams.metrics.endpoint import Health
 from vaultak_streams.metrics.worker import WorkerMeter
+from vaultak_streams.models import registry_of
+from vaultak_streams.models.following import follow_models
 from vaultak_streams.pipeline.step import Pipeline
 from vaultak_streams.policy_files import load_policy
 
@@ -62,8 +65,13 @@ def run_worker(settings: Settings, options: WorkerOptions | None = None, policy:
 
 
 async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettings, stop: asyncio.Event) -> None:
-    """As `run_worker`, on the running event loop, until `stop` is set."""
-    pipeline = make_pipeline(policy, options.model)
+    """As `run_worker`, on the running event loop, until `stop` is set.
+
+    It judges with the model that was promoted, and with each that is promoted later; with `options.model` with that.
+    """
+    registry = registry_of(settings)
+    promoted = registry.judging() if options.model is None else options.model
+    pipeline = make_pipeline(policy, promoted)
     sign = command_signer(settings.data_dir)
     status = WorkerStatus(
         name=options.name,
@@ -76,14 +84,22 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     def make(ready: Ready) -> JobApp:
         return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded, meter=meter)
 
-    following = asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))
+    def swap(model: RiskModel) -> None:
+        pipeline.use(make_engine(model, policy))
+        status.model_version = pipeline.model_version
+        log.info("judging with model %s from here on", status.model_version)
+
+    following = [asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))]
+    if options.model is None:
+        following.append(asyncio.create_task(follow_models(registry, registry.current().version, swap)))
     health = Health(status.not_ready, status.silent_s)
     try:
         with attach(options.name, settings, lambda: meter.families(status), health):
             await _serve(settings, file, make, stop)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
 
 
 def _adopt(shelf: Shelf, pipeline: Pipeline[Any], status: WorkerStatus) -> None:

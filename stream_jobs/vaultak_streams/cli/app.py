@@ -21,6 +21,7 @@ from vaultak_streams.cli import (
     gateway,
     judge,
     metrics,
+    model,
     operate,
     policy,
     run,
@@ -43,6 +44,7 @@ for group in (up, demo, work, run, judge, operate, console, metrics, doctor):
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(gateway.app, name="gateway")
+app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
 
 

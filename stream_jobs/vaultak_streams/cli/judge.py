@@ -28,10 +28,13 @@ def replay(
     policy: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="policy file (YAML, TOML or JSON)")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="directory of a model (default: the shipped one)")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
 ) -> None:
     """Judge recorded events offline: byte for byte the same verdicts for the same input."""
-    summary = run_replay(history=history, input=input_, output=output, policy=load_policy(policy))
+    summary = run_replay(history=history, input=input_, output=output, policy=load_policy(policy), model=model)
     if as_json:
         print_json(msgspec.to_builtins(summary))
         return

@@ -82,6 +82,10 @@ class Pipeline(Generic[P]):
         """Judge by these rules from the next record on: for an agent with such labels, or for all others (`{}`)."""
         self._rules = self._rules.choosing(choose)
 
+    def use(self, engine: Engine[P]) -> None:
+        """Judge with this engine from the next call of `process` on."""
+        self._engine = engine
+
     @property
     def model_version(self) -> str:
         return self._engine.version

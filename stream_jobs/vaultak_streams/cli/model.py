@@ -1,0 +1,139 @@
+"""`vaultak model`: train, look at, promote and take back the models that judge behaviour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from vaultak_models.drift import DRIFTED, NOTABLE
+from vaultak_models.registry import ModelRecord, Refused, Registry
+from vaultak_streams.cli.connections import current_settings, open_store
+from vaultak_streams.cli.output import print_json, print_table, say
+from vaultak_streams.models import registry_of
+from vaultak_streams.models.training import drift_since
+from vaultak_streams.models.training import train as train_model
+
+app = typer.Typer(help="Models of behaviour: train, promote, take back.", no_args_is_help=True)
+
+Models = Annotated[
+    Path | None,
+    typer.Option("--models", file_okay=False, help="the registry (default: `models` in the data directory)"),
+]
+Input = Annotated[
+    list[Path] | None, typer.Option("--input", exists=True, dir_okay=False, help="recorded events; may be repeated")
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Version = Annotated[str, typer.Argument(help="as `vaultak model list` shows it; `shipped` is the package's")]
+
+
+@app.command()
+def train(
+    input_: Input = None,
+    since: Annotated[str, typer.Option(help="without --input, of the store: `14d` ago, or a time")] = "14d",
+    models: Models = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model on what agents did, and keep it as a version. It judges nothing until it is promoted.
+
+    What was judged bad or stopped does not train, nor does its session within the hour.
+    """
+    registry = _registry(models)
+    if input_:
+        record = train_model(registry, files=input_)
+    else:
+        with open_store() as store:
+            record = train_model(registry, store=store, since=since)
+    _show(record, as_json)
+
+
+@app.command()
+def drift(
+    version: Version,
+    input_: Input = None,
+    since: Annotated[str, typer.Option(help="without --input, of the store: `7d` ago, or a time")] = "7d",
+    models: Models = None,
+    as_json: Json = False,
+) -> None:
+    """How far what agents do now is from what a version was trained on; exit code 1 where it no longer fits.
+
+    The population stability index of each feature: below 0.1 nothing has changed, above 0.25 it has.
+    """
+    registry = _registry(models)
+    if input_:
+        found = drift_since(registry, version, files=input_)
+    else:
+        with open_store() as store:
+            found = drift_since(registry, version, store=store, since=since)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        rows = [(one.feature, f"{one.index:.3f}", _reading(one.index)) for one in found]
+        print_table(["feature", "index", "reads"], rows)
+    raise typer.Exit(int(any(one.index > DRIFTED for one in found)))
+
+
+def _reading(index: float) -> str:
+    return "as before" if index < NOTABLE else "changed" if index > DRIFTED else "moved"
+
+
+@app.command("list")
+def list_(models: Models = None, as_json: Json = False) -> None:
+    """All versions, the newest first, and which one judges."""
+    registry = _registry(models)
+    current, records = registry.current(), registry.records()
+    if as_json:
+        print_json({"judging": current.version, "versions": msgspec.to_builtins(records)})
+        return
+    rows = [_row(record, current.version) for record in records]
+    rows.append(("shipped", _mark("shipped", current.version), "", "", "", "of the package"))
+    print_table(["version", "judges", "trained_at", "events", "agents", "trained on"], rows)
+
+
+@app.command()
+def show(version: Version, models: Models = None, as_json: Json = False) -> None:
+    """What is known of a version: window, metrics, checksum."""
+    _show(_registry(models).record(version), as_json)
+
+
+@app.command()
+def promote(version: Version, models: Models = None) -> None:
+    """Let a version judge: the workers of this data directory take it over within seconds, without a restart."""
+    current = _registry(models).promote(version)
+    say(f"{current.version} judges; before it {current.before[-1] if current.before else 'nothing else'}")
+
+
+@app.command()
+def rollback(models: Models = None) -> None:
+    """Let the version judge that did before the last promotion."""
+    say(f"{_registry(models).roll_back().version} judges")
+
+
+def _registry(directory: Path | None) -> Registry:
+    return registry_of(current_settings(), directory)
+
+
+def _row(record: ModelRecord | Refused, judging: str) -> tuple[str, ...]:
+    if isinstance(record, Refused):
+        return (record.version, _mark(record.version, judging), "", "", "", record.why)
+    window = record.window
+    told = f"{window.source}, {window.since} to {window.until}"
+    marks = (record.version, _mark(record.version, judging), record.trained_at[:19])
+    return (*marks, f"{window.events:,}", f"{window.agents:,}", told)
+
+
+def _mark(version: str, judging: str) -> str:
+    return "yes" if version == judging else ""
+
+
+def _show(record: ModelRecord, as_json: bool) -> None:
+    members = msgspec.to_builtins(record)
+    if as_json:
+        print_json(members)
+        return
+    window, metrics = members.pop("window"), members.pop("metrics")
+    members.pop("reference")
+    rows = [*members.items(), *window.items(), *metrics.items()]
+    print_table(["what", "value"], [(name, str(value)) for name, value in rows])
