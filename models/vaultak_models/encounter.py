@@ -38,10 +38,11 @@ def encounter(
         met.unmentioned,
         met.repeats,
     )
-    level = _way_out(profile, action, target, static, ts_us, outside=met.outside)
     origin = met.origin
-    if level > origin.provenance:
-        origin = msgspec.structs.replace(origin, provenance=round(level, 4), way_out=True)
+    if target.flows or met.outside:
+        level = _way_out(profile, action, target, static, ts_us, outside=met.outside)
+        if level > origin.provenance:
+            origin = msgspec.structs.replace(origin, provenance=round(level, 4), way_out=True)
     return seen, static, origin
 
 

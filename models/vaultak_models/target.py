@@ -9,6 +9,7 @@ import msgspec
 
 from vaultak.policy.static_risk import DEFAULT_MODEL, StaticRisk, StaticRiskModel
 from vaultak.wire import Action, ActionType
+from vaultak_models.provenance.flow import matters
 from vaultak_models.provenance.tokens import token_id
 
 MAX_NAME = 64
@@ -33,6 +34,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     token: int
     """The resource among the tokens of what is said in a session."""
     static: StaticRisk
+    flows: bool
+    """Whether it can be part of a way out, see `provenance.flow`."""
     statement: bool
     """Whether it is a database that is told what to do."""
 
@@ -64,13 +67,15 @@ class Targets:
     def _work_out(self, action_type: ActionType, resource: str) -> Target:
         resource = whole(resource)
         group = group_of(resource)
+        static = self._model.assess(action_type, resource)
         return Target(
             f"{action_type._value_} {_sort_of(resource, group)}",
             resource,
             int(digest(resource), 16),
             _clip(group),
             token_id(resource),
-            self._model.assess(action_type, resource),
+            static,
+            matters(action_type, static.destructiveness, static.sensitivity),
             action_type in (ActionType.DATABASE_WRITE, ActionType.DATABASE_QUERY),
         )
 

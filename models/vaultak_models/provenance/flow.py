@@ -30,6 +30,7 @@ USUAL_SHARE = 0.1
 """An agent that in its first weeks sent so many of its sendings after such a way does so by trade."""
 LEAST_LEVEL = 0.05
 _SENDING = (ActionType.MESSAGE_SEND, ActionType.API_CALL, ActionType.NETWORK_REQUEST)
+_TOOL_CALL, _MESSAGE_SEND = ActionType.TOOL_CALL, ActionType.MESSAGE_SEND
 _ASKING = ("GET", "HEAD", "OPTIONS")
 Level = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
@@ -84,13 +85,22 @@ class Flow(msgspec.Struct, array_like=True):
             self.private = Intake(now_us, session_id)
 
 
+def matters(action_type: ActionType, destructiveness: float, sensitivity: float) -> bool:
+    """Whether such an action can be part of a way out, unless its payload names a web address: then it always can."""
+    if action_type in _SENDING or sensitivity >= PRIVATE:
+        return True
+    return action_type is ActionType.TOOL_CALL and destructiveness >= EFFECTFUL
+
+
 def sends(action: Action, destructiveness: float) -> bool:
     """Whether an action carries something away, rather than asking for something."""
     kind = action.action_type
-    if kind in _SENDING:
-        method = action.payload.get("method")
-        return not (isinstance(method, str) and method.upper() in _ASKING and kind is not ActionType.MESSAGE_SEND)
-    return kind is ActionType.TOOL_CALL and destructiveness >= EFFECTFUL
+    if kind is _TOOL_CALL:
+        return destructiveness >= EFFECTFUL
+    if kind not in _SENDING:
+        return False
+    method = action.payload.get("method")
+    return kind is _MESSAGE_SEND or not isinstance(method, str) or method.upper() not in _ASKING
 
 
 def asks_outside(action: Action, *, outside: bool) -> bool:

@@ -66,9 +66,10 @@ def _mention(member: str, value: str) -> Mention:
 def _read(member: str, value: str) -> Mention:
     names, addresses = name_of(value)
     short = member[:24].encode(errors="replace").decode()
-    web = is_web_address(value)
-    address = web or is_mail_address(value)
-    return Mention(member, value, names, names or addresses, place_of(member, value), short, address, web)
+    web = mail = False
+    if "." in value:
+        web, mail = is_web_address(value), is_mail_address(value)
+    return Mention(member, value, names, names or addresses, place_of(member, value), short, web or mail, web)
 
 
 _kept = functools.lru_cache(maxsize=32_768)(_read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from vaultak.wire import Action, Context, Outcome
+from vaultak.wire import Action, ActionType, Context, Outcome
 from vaultak_models.provenance.flow import Flow
 from vaultak_models.provenance.known import Known, Place
 from vaultak_models.provenance.mentions import Mention, mentions
@@ -23,6 +23,9 @@ LEARNING_SESSIONS = 30
 MAX_PLACES = 64
 
 
+_TOOL_CALL = ActionType.TOOL_CALL
+
+
 class Session(msgspec.Struct, array_like=True):
     trace: Trace = msgspec.field(default_factory=Trace)
     places: list[Place] = []
@@ -38,7 +41,7 @@ class Encounter(msgspec.Struct, gc=False):
     """How often this kind of action came before."""
     origin: Origin
     outside: bool
-    """Whether its payload asks at a web address."""
+    """Whether it is a tool that its payload sends to a web address."""
 
 
 class Tracer(msgspec.Struct, array_like=True):
@@ -56,7 +59,7 @@ class Tracer(msgspec.Struct, array_like=True):
         mentioned = mentions(action.payload)
         repeats = trace.kinds.get(target.token, 0)
         unmentioned = _unmentioned(mentioned, trace) if mentioned else ()
-        outside = _reaches_out(mentioned) if mentioned else False
+        outside = _reaches_out(mentioned) if mentioned and action.action_type is _TOOL_CALL else False
         origin = NOTHING_TO_ASK
         if trace.request and (outside or destructiveness > HARMLESS):
             # Whoever owns an address learns from the question what is in it, and answers what he likes.
@@ -113,7 +116,7 @@ class Tracer(msgspec.Struct, array_like=True):
 
 def _reaches_out(mentioned: list[Mention]) -> bool:
     """Whether an action asks at a web address, even if it only looks."""
-    return any(mention.outside for mention in mentioned)
+    return bool([mention for mention in mentioned if mention.outside])
 
 
 def _unmentioned(mentioned: list[Mention], trace: Trace) -> tuple[str, ...]:
