@@ -49,7 +49,8 @@ FROM numbers({start:UInt64}, {step:UInt64})
 READ = "SELECT sum(length(resource) + length(payload)), uniqExact(sipHash64(agent_id, action_id)) FROM action_parts"
 
 
-def _fill(admin: Store, rows: int) -> None:
+def fill(admin: Store, rows: int) -> None:
+    """Store so many actions, a millisecond apart, the newest now."""
     for start in range(0, rows, STEP):
         admin.command(FILL, {"agents": AGENTS, "start": start, "step": min(STEP, rows - start)})
 
@@ -72,7 +73,7 @@ def main() -> None:
         try:
             migrate(server.dsn("admin"))
             with connect(server.dsn("admin")) as admin, connect(server.dsn("viewer")) as viewer:
-                _fill(admin, rows)
+                fill(admin, rows)
                 report = backtest_store(viewer, bundle)
                 assert report.actions == rows
                 read = _timed("reading and counting", lambda: viewer.query(READ))

@@ -1,11 +1,14 @@
 """What the default configuration stops on labelled recordings: histories, then tests, judged in order.
 
-`python -m bench.detection [SET ...]` reads the sets from `VAULTAK_EVAL_DIR` (or `../shared/eval` beside the
-repository) and prints what its `score.py` says of the verdicts.
+`python -m bench.detection [--half developing|other] [SET ...]` reads the sets from `VAULTAK_EVAL_DIR` (or `../shared/eval` beside the
+repository) and prints what its `score.py` says of the verdicts. The halves are of the sessions, by a hash of their
+ids: what is chosen while looking at one is to be measured on the other.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +23,7 @@ from vaultak_models.model import RiskModel
 from vaultak_models.profile import AgentProfile
 
 PAUSE, ALERT = 0.7, 0.5
+ALL, HALVES = "all", ("developing", "other")
 
 
 def eval_dir() -> Path | None:
@@ -59,27 +63,45 @@ def decision(risk: float) -> str:
     return "pause" if risk >= PAUSE else "alert" if risk >= ALERT else "allow"
 
 
-def score(directory: Path, base: Path, results: list[tuple[Event, Assessment | None]]) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+def labels_of(base: Path, half: str) -> dict[str, object]:
+    """The labels of a set by session, all of them or those of a half."""
+    labels: dict[str, object] = json.loads(Path(f"{base}.labels.json").read_text())
+    if half == ALL:
+        return labels
+    return {session: label for session, label in labels.items() if _half_of(session) == half}
+
+
+def _half_of(session: str) -> str:
+    return HALVES[hashlib.sha256(session.encode()).digest()[-1] % 2]
+
+
+def score(directory: Path, base: Path, results: list[tuple[Event, Assessment | None]], half: str = ALL) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file, tempfile.NamedTemporaryFile("w") as labels:
+        json.dump(labels_of(base, half), labels)
+        labels.flush()
         for event, a in results:
             if isinstance(event, Action) and a is not None:
                 verdict = {"action_id": event.action_id, "session_id": event.session_id, "risk": a.risk}
                 file.write(json.dumps({**verdict, "decision": decision(a.risk)}) + "\n")
         file.flush()
-        command = [sys.executable, str(directory / "score.py"), f"{base}.labels.json", file.name]
+        command = [sys.executable, str(directory / "score.py"), labels.name, file.name]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.detection")
+    parser.add_argument("sets", nargs="*", help="names of sets; none: all")
+    parser.add_argument("--half", choices=(ALL, *HALVES), default=ALL, help="of the sessions that are scored")
+    options = parser.parse_args(arguments)
     directory = eval_dir()
     if directory is None:
         say("no recordings: set VAULTAK_EVAL_DIR to a directory with score.py and the sets")
         return 2
     engine = RiskEngine(RiskModel.load())
     for name, base in sets(directory).items():
-        if not names or name in names:
+        if not options.sets or name in options.sets:
             say(f"\n## {name}")
-            say(score(directory, base, judge(base, engine)))
+            say(score(directory, base, judge(base, engine), options.half))
     return 0
 
 
