@@ -1,8 +1,8 @@
 """What the default configuration stops on labelled recordings: histories, then tests, judged in order.
 
-`python -m bench.detection [--half developing|other] [SET ...]` reads the sets from `VAULTAK_EVAL_DIR` (or `../shared/eval` beside the
-repository) and prints what its `score.py` says of the verdicts. The halves are of the sessions, by a hash of their
-ids: what is chosen while looking at one is to be measured on the other.
+`python -m bench.detection [--half developing|other] [SET ...]` reads the sets from `VAULTAK_EVAL_DIR` (or
+`../shared/eval` beside the repository) and prints what its `score.py` says of the verdicts. The halves are of the
+sessions, by a hash of their ids: what is chosen while looking at one is to be measured on the other.
 """
 
 from __future__ import annotations
