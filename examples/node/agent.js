@@ -6,7 +6,8 @@ const os = require('node:os');
 const path = require('node:path');
 const { Agent, Denied } = require('./vaultak');
 
-const data = process.env.VAULTAK_DATA_DIR ?? path.join(os.homedir(), '.vaultak');
+const share = process.env.XDG_DATA_HOME ?? path.join(os.homedir(), '.local', 'share');
+const data = process.env.VAULTAK_DATA_DIR ?? path.join(share, 'vaultak');
 const keys = path.join(data, 'keys', 'trusted');
 
 async function main() {
