@@ -1,8 +1,8 @@
 """What the default configuration stops on labelled recordings: histories, then tests, judged in order.
 
-`python -m bench.detection [--half developing|other] [SET ...]` reads the sets from `VAULTAK_EVAL_DIR` (or
-`../shared/eval` beside the repository) and prints what its `score.py` says of the verdicts. The halves are of the
-sessions, by a hash of their ids: what is chosen while looking at one is to be measured on the other.
+`python -m bench detection` reads the sets from `VAULTAK_EVAL_DIR` (or `../shared/eval` beside the repository) and
+prints what its `score.py` says of the verdicts. `python -m bench.bench_detection --half developing|other` scores a half
+of the sessions, by a hash of their ids: what is chosen while looking at one is to be measured on the other.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.timing import say
@@ -88,8 +89,8 @@ def score(directory: Path, base: Path, results: list[tuple[Event, Assessment | N
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.detection")
+def main(arguments: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.bench_detection")
     parser.add_argument("sets", nargs="*", help="names of sets; none: all")
     parser.add_argument("--half", choices=(ALL, *HALVES), default=ALL, help="of the sessions that are scored")
     options = parser.parse_args(arguments)
@@ -100,7 +101,7 @@ def main(arguments: list[str]) -> int:
     engine = RiskEngine(RiskModel.load())
     for name, base in sets(directory).items():
         if not options.sets or name in options.sets:
-            say(f"\n## {name}")
+            say(f"\n### {name}")
             say(score(directory, base, judge(base, engine), options.half))
     return 0
 
