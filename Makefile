@@ -32,7 +32,7 @@ test-fast: setup  ## the tests that take seconds
 	@$(BIN)/pytest -q -m "not kafka and not stack and not slow"
 
 test-kafka: setup  ## the end-to-end tests on a real Apache Kafka (needs a JVM 17+ and Maven, or VAULTAK_BOOTSTRAP_SERVERS)
-	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" tests/e2e tests/sdk tests/streams
+	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" tests/e2e tests/sdk tests/streams tests/security
 
 test-integrations:  ## the agent frameworks, each at its newest release in an environment of its own (half an hour)
 	@test -n "$(PYTHON)" || { echo "Vaultak needs Python 3.11 or newer on PATH"; exit 2; }

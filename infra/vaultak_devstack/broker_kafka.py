@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +24,7 @@ from vaultak_devstack.errors import (
 from vaultak_devstack.files import write_private
 from vaultak_devstack.kafka_jars import available, ensure_jars, java
 from vaultak_devstack.kafka_probe import wait_until_answers
-from vaultak_devstack.kafka_properties import Node, render, server_properties
+from vaultak_devstack.kafka_properties import Node, Secured, render, secured_properties, server_properties
 from vaultak_devstack.ports import LOOPBACK, free_ports, require_free
 from vaultak_devstack.process import ChildProcess
 
@@ -56,7 +56,11 @@ class KafkaBroker:
         node: Node | None = None,
         nodes: Sequence[Node] = (),
         cluster_id: str | None = None,
+        secured: Secured | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> None:
+        """`secured`: a listener for `users` (names and passwords) beside the plain one, for tests of rights."""
+        self._secured, self._users = secured, dict(users or {})
         self.data_dir = (data_dir or Path(tempfile.mkdtemp(prefix="vaultak-kafka-"))).resolve()
         self._log_dir = log_dir or self.data_dir / "logs"
         self._heap_mb = heap_mb
@@ -100,7 +104,10 @@ class KafkaBroker:
         require_free(self.port, "Kafka", _BROKER_OPTION)
         require_free(self.node.controller_port, "Kafka's controller", _CONTROLLER_OPTION)
         properties = self.data_dir / "server.properties"
-        write_private(properties, render(server_properties(self.node, self._nodes, self._store)).encode())
+        told = server_properties(self.node, self._nodes, self._store)
+        if self._secured is not None:
+            told |= secured_properties(self.node, self._secured)
+        write_private(properties, render(told).encode())
         if not (self._store / "meta.properties").exists():
             self._format(classpath, properties)
         self._child = ChildProcess(
@@ -166,7 +173,16 @@ class KafkaBroker:
         identity = self._cluster_id or new_cluster_id()
         tool = [java(), *self._jvm_options(), "-cp", classpath, "kafka.tools.StorageTool"]
         result = subprocess.run(  # noqa: S603 - the JVM and jars above
-            [*tool, "format", "--cluster-id", identity, "--config", str(properties), "--ignore-formatted"],
+            [
+                *tool,
+                "format",
+                "--cluster-id",
+                identity,
+                "--config",
+                str(properties),
+                "--ignore-formatted",
+                *self._scram,
+            ],
             capture_output=True,
             text=True,
             timeout=START_TIMEOUT_S,
@@ -175,6 +191,11 @@ class KafkaBroker:
         if result.returncode != 0:
             lines = (result.stderr or result.stdout).strip().splitlines() or ["no reason given"]
             raise StoreDamagedError(f"Kafka cannot format `{self._store}`: {lines[-1][:300]}")
+
+    @property
+    def _scram(self) -> list[str]:
+        users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._users.items()]
+        return [word for user in users for word in ("--add-scram", user)]
 
     def _why_not_started(self, timeout_s: float) -> DevstackError:
         if self._child is None:

@@ -20,6 +20,36 @@ class Node(msgspec.Struct, frozen=True):
     controller_port: int
 
 
+_SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
+
+class Secured(msgspec.Struct, frozen=True):
+    """A second listener for clients: TLS, SCRAM-SHA-512, and ACLs for all but who comes in plain text (loopback)."""
+
+    port: int
+    certificate: Path
+    """PEM: the broker's private key and its certificate chain."""
+
+
+def secured_properties(node: Node, secured: Secured) -> dict[str, str]:
+    """What differs from `server_properties`."""
+    plain = f"PLAINTEXT://{LOOPBACK}:{node.port}"
+    own = f"SECURE://{LOOPBACK}:{secured.port}"
+    listener = "listener.name.secure."
+    return {
+        "listeners": f"{plain},{own},CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        "advertised.listeners": f"{plain},{own}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+        f"{listener}sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"{listener}scram-sha-512.sasl.jaas.config": f"{_SCRAM} required;",
+        f"{listener}ssl.keystore.type": "PEM",
+        f"{listener}ssl.keystore.location": str(secured.certificate),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "false",
+    }
+
+
 def server_properties(node: Node, nodes: tuple[Node, ...], log_dir: Path) -> dict[str, str]:
     """Everything `kafka.Kafka` needs to know. `nodes`: all of the cluster, this one among them."""
     replication = min(3, len(nodes))

@@ -13,6 +13,7 @@ import typer
 
 from vaultak.errors import ConfigurationError, PolicyError, VaultakError
 from vaultak_streams.cli import (
+    acls,
     alerts,
     audit,
     console,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for group in (up, demo, work, run, judge, operate, console, metrics, doctor):
+for group in (up, demo, work, run, judge, operate, console, metrics, acls, doctor):
     group.register(app)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
