@@ -166,7 +166,15 @@ def test_what_a_server_asks_of_the_model_is_judged(server: Server, client: httpx
     assert len(server.heard) == 2
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"method":"ping","method":"tools/call","id":1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'{"method":"tools/call","params":{"name":"erase"}}',
+        b'{"method":"ping","method":"tools/call","id":1}',
+    ],
+)
 def test_what_is_no_single_message_is_refused(server: Server, client: httpx.Client, body: bytes) -> None:
     assert client.post("", content=body).status_code == 400
     assert server.did == []

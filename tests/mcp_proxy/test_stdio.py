@@ -52,6 +52,8 @@ def test_resources_are_judged_as_tools_are(start: Callable[..., Any]) -> None:
         b'{"jsonrpc":"2.0","id":1,"method":["tools/call"]}',
         b'{"jsonrpc":"2.0","id":{"a":1},"method":"tools/call","params":{"name":"erase"}}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"}\r{"jsonrpc":"2.0","id":2,"method":"tools/call"}',
+        b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"erase"}}',
+        b'{"jsonrpc":"2.0","id":null,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}',
         b"[" * 100_000,
         b"\xff\xfe",
     ],

@@ -21,6 +21,8 @@ Forward = Callable[[], Awaitable[Message]]
 
 READS: Final = frozenset({"resources/read", "resources/subscribe", "prompts/get"})
 """What a client asks for besides tools: judged as the tool of that name."""
+JUDGED: Final = READS | {"tools/call"}
+"""These are requests: without an id there is nobody to answer, and a lenient server might run them all the same."""
 ASKS: Final = frozenset({"sampling/createMessage", "elicitation/create"})
 """What a server asks of the client, and so of the model or its user: judged likewise."""
 
@@ -88,13 +90,12 @@ class Gate:
     def _listed(self, answer: Message) -> bytes:
         """The tools of a server, without those that have changed where these are blocked."""
         tools = answer.result.get("tools") if isinstance(answer.result, Mapping) else None
-        if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        if tools is None:
             return answer.raw
-        try:
-            changed = self._pins.changed(tools)
-        except OSError as e:
-            log.error("what the tools say of themselves cannot be kept: %s", e)
-            changed = []
+        if not isinstance(tools, list) or not all(_is_tool(tool) for tool in tools):
+            # A client that reads it leniently would get tools that nobody has compared.
+            return error(answer.id, REFUSED, "the server's list of tools is malformed")
+        changed = self._pins.changed(tools)
         self._changed.difference_update(str(tool.get("name", "")) for tool in tools)
         self._changed.update(changed)
         for name in changed:
@@ -124,6 +125,10 @@ class Gate:
 
 
 _CHANGED: Final = "tool `{name}` is not what it was when it was first seen: its description or schema has changed"
+
+
+def _is_tool(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str)
 
 
 def _error_in(answer: Message) -> str:

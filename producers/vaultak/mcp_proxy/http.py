@@ -11,8 +11,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from vaultak.errors import ConfigurationError
-from vaultak.mcp_proxy.gate import ASKS, Gate
-from vaultak.mcp_proxy.messages import REFUSED, Message, UnreadableError, error, read
+from vaultak.mcp_proxy.gate import ASKS, JUDGED, Gate
+from vaultak.mcp_proxy.messages import INVALID_REQUEST, REFUSED, Message, UnreadableError, error, read
 from vaultak.mcp_proxy.sse import Event, event_of, events
 
 try:
@@ -123,6 +123,9 @@ class _Proxy:
             message = read(body)
         except UnreadableError as e:
             return Response(error(None, e.code, str(e)), 400, media_type="application/json")
+        if message.method in JUDGED and message.id is None:
+            refusal = error(None, INVALID_REQUEST, f"`{message.method}` needs an id")
+            return Response(refusal, 400, media_type="application/json")
         if not message.method or message.id is None:
             return await self._pass_on(request, body)
         return await self._request(request, message)

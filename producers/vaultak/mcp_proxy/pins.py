@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from vaultak.errors import ConfigurationError
+
+log = logging.getLogger("vaultak.mcp")
 
 MAX_TOOLS = 10_000
 
@@ -30,7 +33,7 @@ class Pins:
     def changed(self, tools: Iterable[dict[str, Any]]) -> list[str]:
         """Names of tools that are not what they were; those that are new are remembered.
 
-        Raises `OSError` when they cannot be.
+        Where they cannot be written (a full disk), for as long as this lives: logged, and what changed is still found.
         """
         changed, before = [], len(self._known)
         for tool in tools:
@@ -41,7 +44,10 @@ class Pins:
             elif known != digest:
                 changed.append(name)
         if len(self._known) != before:
-            self._save()
+            try:
+                self._save()
+            except OSError as e:
+                log.error("what the tools say of themselves cannot be kept: %s", e)
         return changed
 
     def _load(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from vaultak.mcp_proxy.gate import ASKS, Gate
+from vaultak.mcp_proxy.gate import ASKS, JUDGED, Gate
 from vaultak.mcp_proxy.messages import INVALID_REQUEST, REFUSED, Id, Message, UnreadableError, error, read
 
 log = logging.getLogger("vaultak.mcp")
@@ -43,6 +43,9 @@ class Relay:
             return
         if message.method and message.id is not None:
             await self._request(message, message.id)
+        elif message.method in JUDGED:
+            self.counters["client.unreadable"] += 1
+            await self._to_client(error(None, INVALID_REQUEST, f"`{message.method}` needs an id"))
         elif message.method == "notifications/cancelled":
             await self._cancel(message)
         elif message.method or message.id in self._asked:
