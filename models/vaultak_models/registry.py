@@ -186,7 +186,10 @@ class Registry:
 
     def judging(self) -> Path | None:
         """Where the version that judges is; `None`: in the package. Raises `RegistryError`."""
-        version = self.current().version
+        return self.place_of(self.current().version)
+
+    def place_of(self, version: str) -> Path | None:
+        """Where a version is; `None`: in the package. Raises `RegistryError` for a name that cannot be one's."""
         return None if version == SHIPPED else self.path(version)
 
     def _set(self, current: Current) -> Current:

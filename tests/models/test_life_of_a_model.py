@@ -16,6 +16,7 @@ from vaultak_models.model import RiskModel
 from vaultak_models.registry import Refused, Registry, RegistryError, Window
 from vaultak_models.simulate import fleet
 from vaultak_models.training import Fitted, Gathering, TooLittleError, fit_model
+from vaultak_models.training.sample import Row, Sample, order_of
 from vaultak_streams.cli.app import main
 
 WINDOW = Window("a test", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 1, 1, 0)
@@ -64,6 +65,18 @@ def test_what_was_judged_bad_does_not_train() -> None:
     left, out = spoilt.rows()
     assert out > 0
     assert not [row for row in left if row.order == victim.order]
+
+
+def test_a_million_agents_do_not_fill_the_memory() -> None:
+    sample = Sample(agent_rows=5, all_rows=100)
+    for n in range(3_000):
+        sample.add(Row(order_of(f"a{n}"), f"agent-{n}", "s", 0, (1.0,)))
+    again = Sample(agent_rows=5, all_rows=100)
+    for n in reversed(range(3_000)):
+        again.add(Row(order_of(f"a{n}"), f"agent-{n}", "s", 0, (1.0,)))
+    assert 50 <= len(sample.rows()) <= 100
+    assert sample.agents == len(sample.rows())
+    assert len({row.agent_id for row in sample.rows()} & {row.agent_id for row in again.rows()}) >= 50
 
 
 def test_however_often_one_trains_nothing_becomes_ten_times_as_ordinary(fitted: Fitted) -> None:

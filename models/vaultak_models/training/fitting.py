@@ -16,7 +16,7 @@ from vaultak_models.train import SEED, fit, tail_table
 from vaultak_models.training.sample import Row, order_of
 
 MIN_ROWS = 1_000
-"""Below this the calibration would not know what happens once in a hundred actions."""
+"""A third of it calibrates: what is rarer than three in a hundred actions is reckoned from the slope before."""
 CALIBRATION_PART = 3
 """One session in three calibrates; the forest is fitted on the others."""
 WEAKENING_DECADES = 1.0

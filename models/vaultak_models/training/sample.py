@@ -33,10 +33,14 @@ class Sample:
         self._all_rows = all_rows
         self._heaps: dict[str, list[Row]] = {}
         self._kept = 0
+        self._least = 0
+        """Agents whose names come to less are left out: there are more of them than rows."""
         self.seen = 0
 
     def add(self, row: Row) -> None:
         self.seen += 1
+        if self._least and order_of(row.agent_id) < self._least:
+            return
         heap = self._heaps.setdefault(row.agent_id, [])
         if len(heap) >= self._limit:
             heapq.heappushpop(heap, row)
@@ -49,13 +53,18 @@ class Sample:
     def _level(self) -> None:
         """Lower the limit of an agent until a tenth of the room is free; the agents themselves are bounded by it."""
         goal = self._all_rows * 9 // 10
+        if len(self._heaps) > goal:
+            self._leave_out(goal)
         self._limit = _water_level([len(heap) for heap in self._heaps.values()], goal)
-        for agent_id, heap in list(self._heaps.items()):
+        for heap in self._heaps.values():
             while len(heap) > self._limit:
                 heapq.heappop(heap)
-            if not heap:
-                del self._heaps[agent_id]
         self._kept = sum(map(len, self._heaps.values()))
+
+    def _leave_out(self, goal: int) -> None:
+        """Keep so many agents, chosen by their names: whoever comes later is measured by the same bar."""
+        self._least = sorted(map(order_of, self._heaps), reverse=True)[goal - 1]
+        self._heaps = {name: heap for name, heap in self._heaps.items() if order_of(name) >= self._least}
 
     @property
     def agents(self) -> int:

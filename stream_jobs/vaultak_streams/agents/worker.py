@@ -70,8 +70,8 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     It judges with the model that was promoted, and with each that is promoted later; with `options.model` with that.
     """
     registry = registry_of(settings)
-    promoted = registry.judging() if options.model is None else options.model
-    pipeline = make_pipeline(policy, promoted)
+    version = registry.current().version
+    pipeline = make_pipeline(policy, options.model or registry.place_of(version))
     sign = command_signer(settings.data_dir)
     status = WorkerStatus(
         name=options.name,
@@ -91,7 +91,7 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
 
     following = [asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))]
     if options.model is None:
-        following.append(asyncio.create_task(follow_models(registry, registry.current().version, swap)))
+        following.append(asyncio.create_task(follow_models(registry, version, swap)))
     health = Health(status.not_ready, status.silent_s)
     try:
         with attach(options.name, settings, lambda: meter.families(status), health):

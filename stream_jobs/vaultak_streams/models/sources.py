@@ -30,9 +30,10 @@ def from_files(gathering: Gathering, files: Iterable[Path]) -> Counter[str]:
 
 
 def from_store(gathering: Gathering, store: Store, since: str | None) -> Counter[str]:
-    """Feed what is stored since then (`14d`, a time; default: all), and mark what the pipeline stopped as bad.
+    """Feed what is stored since then (`14d`, a time; default: all).
 
-    Raises `ConfigurationError` for a bad time, and what the store raises.
+    What the pipeline stopped, and nobody approved, is marked as bad. Raises `ConfigurationError` for a bad time, and
+    what the store raises.
     """
     counted: Counter[str] = Counter()
     window = {"since": moment("--since", since) or LONG_AGO, "until": FAR_AHEAD}
@@ -47,6 +48,8 @@ _STOPPED: Final = """
 SELECT agent_id, session_id, toUnixTimestamp64Micro(ts) FROM actions
 WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}
   AND decision IN ('pause', 'block', 'rollback', 'kill')
+  AND (agent_id, action_id) NOT IN
+      (SELECT agent_id, action_id FROM commands WHERE command = 'approve' AND action_id != '')
 """
 _AGENTS: Final = """
 SELECT DISTINCT agent_id FROM events_log

@@ -12,9 +12,11 @@ import numpy as np
 from vaultak.wire import format_ts
 from vaultak_models.drift import FeatureDrift, drift
 from vaultak_models.model import RiskModel
+from vaultak_models.profile import AgentProfile
 from vaultak_models.registry import ModelRecord, Registry, Window
 from vaultak_models.training import Gathering, TooLittleError, fit_model
 from vaultak_streams.models.sources import from_files, from_store
+from vaultak_streams.pipeline.roster import Roster
 from vaultak_streams.store.client import Store
 
 
@@ -64,7 +66,8 @@ def drift_since(
 def _gathered(
     registry: Registry, files: Sequence[Path], store: Store | None, since: str | None
 ) -> tuple[Gathering, str]:
-    gathering = Gathering(RiskModel.load(registry.judging()))
+    profiles = Roster(AgentProfile.from_bytes)  # small but for the agents that are at work
+    gathering = Gathering(RiskModel.load(registry.judging()), profiles)
     if store is not None:
         from_store(gathering, store, since)
         return gathering, f"the store {store.database}" + (f", last {since}" if since else "")
