@@ -30,12 +30,14 @@ TESTS = {
     "google-adk": "test_google_adk.py",
 }
 """Extra -> what runs with it."""
+ALSO = {"mcp": (["mcp-server-time"], ["mcp_proxy/test_official_client.py"])}
+"""Further requirements and tests."""
 RUNNER = ["pytest>=8.3", "pytest-asyncio>=1.0", "pytest-timeout>=2.3"]
 
 
 def requirements(extra: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"][extra], *RUNNER]
+    return [*project["dependencies"], *project["optional-dependencies"][extra], *RUNNER, *ALSO.get(extra, ([], []))[0]]
 
 
 def build(extra: str, directory: Path) -> Path:
@@ -60,6 +62,7 @@ def run(extra: str, python: Path, options: list[str]) -> int:
     # The common fixtures start brokers and need the whole pipeline: none of that is here.
     command = [str(python), "-m", "pytest", "--noconftest", "-q", "-p", "no:cacheprovider"]
     files = [str(here / TESTS[extra]), str(here / "test_examples.py")]
+    files += [str(here.parent / test) for test in ALSO.get(extra, ([], []))[1]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "producers")}
     return subprocess.run([*command, *options, *files], cwd=ROOT, env=environment, check=False).returncode
 

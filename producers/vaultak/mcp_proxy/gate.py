@@ -45,6 +45,8 @@ class Gate:
 
     async def request(self, message: Message, forward: Forward) -> bytes:
         """The answer to a client's request: the server's, or why there is none. `forward` sends it and waits."""
+        if self.is_killed and message.method != "tools/call":
+            return error(message.id, REFUSED, "Not allowed: the agent is killed")
         match message.method:
             case "tools/call":
                 return await self._call(message, forward)

@@ -167,7 +167,7 @@ class _Proxy:
                 body = await answer.aread()
                 if answer.status_code != 200 or not kind.startswith("application/json"):
                     raise _AnsweredError(Response(body, answer.status_code, _passed(answer.headers)))
-                return read(body)
+                return _answer_to(message, read(body))
 
         try:
             return await self._gate.request(message, forward)
@@ -188,7 +188,10 @@ class _Proxy:
         raise UnreadableError("the stream ended without an answer")
 
     async def _judged(self, event: Event, found: Message | None, request: Request) -> bytes | None:
-        """An event as it goes to the client; `None` where the server asks what it may not: it is told so."""
+        """An event as it goes to the client; `None` for what it does not get: answers to what is not asked here, and
+        what the server may not ask. It is told so."""
+        if found is not None and not found.method:
+            return None
         if found is None or found.id is None or found.method not in ASKS:
             return event.raw
 
@@ -208,7 +211,8 @@ class _Proxy:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             content = await answer.aread()
             await answer.aclose()
-            return Response(content, answer.status_code, headers)
+            # What is no request has no answer: a body that came all the same could pass for one.
+            return Response(content if answer.is_error else b"", answer.status_code, headers)
 
         async def stream() -> AsyncIterator[bytes]:
             try:
@@ -221,6 +225,13 @@ class _Proxy:
                 await answer.aclose()
 
         return StreamingResponse(stream(), answer.status_code, headers)
+
+
+def _answer_to(asked: Message, found: Message) -> Message:
+    """Raises `UnreadableError` for another message than the answer."""
+    if found.method or found.id != asked.id:
+        raise UnreadableError("this is no answer to what was asked")
+    return found
 
 
 def _passed(headers: Any, *, without: tuple[str, ...] = ()) -> dict[str, str]:
