@@ -186,17 +186,6 @@ def test_bad_input_ends_on_the_dead_letter_topic_and_the_doctor_shows_it(running
     }
 
 
-def test_a_second_stack_says_what_runs_and_ctrl_c_stops_cleanly(running: Running) -> None:
-    second = running.vaultak("up")
-    assert second.returncode == 1
-    assert str(running.process.pid) in second.stderr
-    pids = running.state.pids
-    assert running.stop() == 0
-    assert "stopped" in running.log.read_text()
-    for name, pid in pids.items():
-        assert not Path(f"/proc/{pid}").exists(), f"{name} is still there"
-
-
 def test_an_action_in_the_grey_zone_waits_for_the_stream_and_is_stopped(running: Running) -> None:
     policy = PolicySettings(
         verdict_from_risk=0.05,
@@ -213,3 +202,14 @@ def test_an_action_in_the_grey_zone_waits_for_the_stream_and_is_stopped(running:
             assert m.check("file_read", "/root/.ssh/id_ed25519").decision == "allow", "alone, the SDK would let it pass"
             with pytest.raises(ActionBlockedError, match="risk"):
                 m.before("file_read", "/root/.ssh/id_ed25519", {})
+
+
+def test_a_second_stack_says_what_runs_and_ctrl_c_stops_cleanly(running: Running) -> None:
+    second = running.vaultak("up")
+    assert second.returncode == 1
+    assert str(running.process.pid) in second.stderr
+    pids = running.state.pids
+    assert running.stop() == 0
+    assert "stopped" in running.log.read_text()
+    for name, pid in pids.items():
+        assert not Path(f"/proc/{pid}").exists(), f"{name} is still there"

@@ -70,18 +70,26 @@ def verify(message: Command | PolicyRecord, trusted: Mapping[str, bytes]) -> str
 
 
 class TrustStore:
-    """Public keys by id. Keys added to the directory later are found when an unknown key id turns up."""
+    """Public keys by id. Keys that come to the directory later, and those that go, count from the next message on."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._passed_over: set[Path] = set()
+        self._seen = self._change()
         self.keys = self._load()
 
     def verify(self, message: Command | PolicyRecord) -> str:
         """Empty when the message is to be obeyed as far as its signature goes; else the reason."""
-        if message.key_id not in self.keys:
-            self.keys = self._load()
+        if (change := self._change()) != self._seen or message.key_id not in self.keys:
+            self._seen, self.keys = change, self._load()
         return verify(message, self.keys)
+
+    def _change(self) -> int:
+        """When the directory last got or lost a file, in ns; 0 when there is none."""
+        try:
+            return (self._directory / "trusted").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _load(self) -> dict[str, bytes]:
         if listed := os.environ.get(_VARIABLE, "").strip():

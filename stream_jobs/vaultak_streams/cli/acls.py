@@ -23,13 +23,15 @@ def acls(
     worker: Principals = [],  # noqa: B006
     sink: Principals = [],  # noqa: B006
     operator: Principals = [],  # noqa: B006
+    gateway: Principals = [],  # noqa: B006
+    alerts: Principals = [],  # noqa: B006
     apply: Annotated[
         bool, typer.Option("--apply", help="create them; without, print commands for kafka-acls.sh")
     ] = False,
 ) -> None:
     """Kafka ACLs for the principals of each role: agents only write actions and answers, only workers and operators
     write commands. Without principals: what each role may do."""
-    given = {"agent": agent, "worker": worker, "sink": sink, "operator": operator}
+    given = {"agent": agent, "worker": worker, "sink": sink, "operator": operator, "gateway": gateway, "alerts": alerts}
     if not any(given.values()):
         rows = [(name, ", ".join(of.write), ", ".join(of.read), of.about) for name, of in roles().items()]
         print_table(["role", "writes", "reads", "about"], rows)
