@@ -188,6 +188,10 @@ class Registry:
         """Where the version that judges is; `None`: in the package. Raises `RegistryError`."""
         return self.place_of(self.current().version)
 
+    def model_of(self, version: str) -> RiskModel:
+        """A version ready to judge, checked, or the package's. Raises `RegistryError`."""
+        return RiskModel.load() if version == SHIPPED else self.load(version)[0]
+
     def place_of(self, version: str) -> Path | None:
         """Where a version is; `None`: in the package. Raises `RegistryError` for a name that cannot be one's."""
         return None if version == SHIPPED else self.path(version)

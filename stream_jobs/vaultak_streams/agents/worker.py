@@ -71,6 +71,8 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     """
     registry = registry_of(settings)
     version = registry.current().version
+    if options.model is None:
+        registry.model_of(version)  # what is not that version does not judge
     pipeline = make_pipeline(policy, options.model or registry.place_of(version))
     sign = command_signer(settings.data_dir)
     status = WorkerStatus(

@@ -26,7 +26,7 @@ async def follow_models(registry: Registry, judging: str, swap: Callable[[RiskMo
             wanted = registry.current().version
             if wanted == judging:
                 continue
-            model = await asyncio.to_thread(RiskModel.load, registry.judging())
+            model = await asyncio.to_thread(registry.model_of, wanted)
         except (RegistryError, ModelError, OSError) as e:
             if str(e) != refused:
                 refused = str(e)
