@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -66,6 +66,13 @@ class Running:
         return self.process.wait(30)
 
 
+def wait_for(holds: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     up = Running(tmp_path_factory.mktemp("up") / "data")
@@ -83,12 +90,17 @@ def test_recorded_runs_are_all_judged_stored_once_and_as_replay_judges_them(runn
     summary = json.loads(published.stdout)
     assert summary["verdicts"] == summary["actions"] > 4000
 
+    # The verdicts are out before the store has its rows.
+    stored_events = "SELECT count() FROM events WHERE agent_id = 'slack-assistant'"
+    stored_actions = "SELECT count() FROM actions WHERE agent_id = 'slack-assistant' AND scored_ts IS NOT NULL"
     with running.store() as store:
-        events = store.query("SELECT count() FROM events WHERE agent_id = 'slack-assistant'").rows[0][0]
+        wait_for(lambda: store.query(stored_events).rows[0][0] >= summary["events"])
+        wait_for(lambda: store.query(stored_actions).rows[0][0] >= summary["actions"])
         rows = store.query(
             "SELECT action_id, risk, decision, reasons, model_version, baseline_events FROM actions"
             " WHERE agent_id = 'slack-assistant'"
         ).rows
+        events = store.query(stored_events).rows[0][0]
     assert events == summary["events"]
     assert len(rows) == len({row[0] for row in rows}) == summary["actions"]
 
@@ -132,10 +144,7 @@ def test_an_operator_pauses_resumes_and_kills_an_agent_and_the_audit_shows_it(ru
             ).rows
         return rows == [("pause", "applied"), ("resume", "applied"), ("kill", "applied")]
 
-    deadline = time.monotonic() + 20
-    while not audited():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(audited)
     listed = {row["agent_id"]: row for row in json.loads(running.vaultak("agents", "--json").stdout)}
     assert listed["operated"]["state"] == "killed"
 
