@@ -7,6 +7,7 @@ governed code is classified and judged, before the effect, in the acting thread.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -107,6 +108,9 @@ def add(classifiers: Mapping[str, Classifier]) -> None:
     )  # fmt: skip
 
 
+_NAMING = (os.O_PATH | os.O_CLOEXEC,) if hasattr(os, "O_PATH") else None
+"""How the SDK opens a file to learn its name: no action, whoever does it, and asking who does would cost more."""
+
 React = Callable[[str, tuple[Any, ...], FrameType | None, Governor], None]
 
 
@@ -133,13 +137,13 @@ def _reaction(classifiers: Mapping[str, Classifier]) -> React:
 
 def _hook(wanted: frozenset[str], react: React) -> Callable[[str, tuple[Any, ...]], None]:
     """The hook in Python: the same as the compiled core's."""
-    governs, getframe, actor = current, sys._getframe, origins.actor
+    governs, getframe, actor, naming = current, sys._getframe, origins.actor, _NAMING
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event not in wanted:
             return
         governor = governs()
-        if governor is None:
+        if governor is None or (event == "open" and args[2:] == naming):
             return
         frame, own = actor(getframe().f_back)  # none below: the program itself begins
         if not own:

@@ -15,10 +15,17 @@ import site
 import sys
 import sysconfig
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import cast
+
+from vaultak._native import core
+
+_identity: Callable[[object], int] = id if core is not None else cast(Callable[[object], int], object.__hash__)
+"""Made of the address, either way. `id` raises an audit event, and a hook in Python costs more than the look-up that it
+was for; the compiled core looks up by `id`."""
 
 MAX_KNOWN_CODES = 16_384
 """Code objects whose origin is remembered (and which are kept alive by that); beyond it the memory starts afresh."""
@@ -50,7 +57,7 @@ class Origin(enum.IntEnum):
     FOREIGN = 4
 
 
-_WRAPPER = Origin.WRAPPER
+_WRAPPER, _SDK = Origin.WRAPPER, Origin.SDK
 _OTHERS = (Origin.FOREIGN, Origin.LIBRARY, Origin.IMPORTER)
 """Whose frames are never the SDK's doing, whoever called them."""
 
@@ -101,11 +108,13 @@ class Origins:
     def __init__(self) -> None:
         self._importers: dict[int, CodeType] = {}
         for module in (importlib._bootstrap, importlib._bootstrap_external):
-            self._importers |= {id(code): code for code in _functions(module)}
+            self._importers |= {_identity(code): code for code in _functions(module)}
         calls: CodeType = vars(importlib._bootstrap)["_call_with_frames_removed"].__code__
-        self._transparent: dict[int, CodeType] = {id(calls): calls}
+        self._transparent: dict[int, CodeType] = {_identity(calls): calls}
         self._distrusted: weakref.WeakValueDictionary[int, CodeType] = weakref.WeakValueDictionary()
-        self._real = {id(c): c for name in _CARRIERS if name in sys.modules for c in _functions(sys.modules[name])}
+        self._real = {
+            _identity(c): c for name in _CARRIERS if name in sys.modules for c in _functions(sys.modules[name])
+        }
         self._exempt: dict[int, CodeType] = {}
         self.known: dict[int, tuple[CodeType, Origin]] = {}
         """By identity; the code object is kept, so that its identity stays its own. Never replaced, only emptied."""
@@ -120,12 +129,12 @@ class Origins:
 
     def make_transparent(self, *functions: FunctionType) -> None:
         """Frames of these wrappers are passed over: the event belongs to their caller."""
-        self._transparent |= {id(f.__code__): f.__code__ for f in functions}
+        self._transparent |= {_identity(f.__code__): f.__code__ for f in functions}
         self.known.clear()
 
     def exempt(self, *functions: FunctionType) -> None:
         """Events raised directly by these functions are the SDK's own."""
-        self._exempt |= {id(f.__code__): f.__code__ for f in functions}
+        self._exempt |= {_identity(f.__code__): f.__code__ for f in functions}
         self.known.clear()
 
     def distrust(self, code: CodeType) -> None:
@@ -134,43 +143,47 @@ class Origins:
         Not so the SDK's, and the real functions of the file helpers it calls.
         """
         for inner in _nested(code):
-            if inner.co_filename.startswith(_TRUSTED) and inner not in self._sdk_codes and id(inner) not in self._real:
-                self._distrusted[id(inner)] = inner
-                self.known[id(inner)] = (inner, Origin.FOREIGN)
+            if (
+                inner.co_filename.startswith(_TRUSTED)
+                and inner not in self._sdk_codes
+                and _identity(inner) not in self._real
+            ):
+                self._distrusted[_identity(inner)] = inner
+                self.known[_identity(inner)] = (inner, Origin.FOREIGN)
 
     def actor(self, frame: FrameType | None) -> tuple[FrameType | None, bool]:
         """The frame that an event belongs to, and whether the SDK itself acts there."""
         known = self.known.get
         while frame is not None:
             code = frame.f_code
-            found = known(id(code))
+            found = known(_identity(code))
             origin = self.of(code) if found is None else found[1]
             if origin in _OTHERS:
                 return frame, False
             if origin is not _WRAPPER:
-                return frame, self.is_sdk(frame)
+                return frame, origin is _SDK or self.is_sdk(frame)
             frame = frame.f_back
         return None, False
 
     def of(self, code: CodeType) -> Origin:
         """Where a code object comes from."""
-        known = self.known.get(id(code))
+        known = self.known.get(_identity(code))
         if known is not None:
             return known[1]
         origin = self._find(code)
         if len(self.known) >= MAX_KNOWN_CODES:
             self.known.clear()
-        self.known[id(code)] = (code, origin)
+        self.known[_identity(code)] = (code, origin)
         return origin
 
     def _find(self, code: CodeType) -> Origin:
-        if self._distrusted.get(id(code)) is code:
+        if self._distrusted.get(_identity(code)) is code:
             return Origin.FOREIGN
-        if id(code) in self._transparent:
+        if _identity(code) in self._transparent:
             return Origin.WRAPPER
-        if id(code) in self._exempt:
+        if _identity(code) in self._exempt:
             return Origin.SDK
-        if id(code) in self._importers:
+        if _identity(code) in self._importers:
             return Origin.IMPORTER
         name = code.co_filename
         if name.startswith(SDK_ROOTS):
