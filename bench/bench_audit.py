@@ -20,10 +20,10 @@ from vaultak_devstack.keys import load_or_create_key
 from vaultak_streams.audit.anchor_file import AnchorFile
 from vaultak_streams.audit.anchors import heads_of
 from vaultak_streams.audit.seals import load_or_create_key as load_or_create_audit_key
-from vaultak_streams.audit.seals import seal_rows
+from vaultak_streams.audit.seals import seal_block
 from vaultak_streams.audit.verify import verify
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, columns_of
+from vaultak_streams.sink.batches import Batch
 from vaultak_streams.sink.rows import routes
 from vaultak_streams.store.client import Store, connect
 from vaultak_streams.store.migrations import migrate
@@ -54,17 +54,17 @@ class Trail:
         batch = Batch(routes(TOPICS), dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
         batch.add(self._records)
         self._records.clear()
-        tables = batch.tables()
         started = time.perf_counter()
-        seal_rows(tables.get("action_parts", []), self._key)
+        blocks = [seal_block(block, self._key) for block in batch.blocks()]
         sealed = time.perf_counter()
-        self._anchors.note(heads_of(tables.get("events_log", [])))
+        for block in batch.blocks("events_log"):
+            self._anchors.note(heads_of(block))
         self._anchors.write()
         self.seal_s += sealed - started
         self.anchor_s += time.perf_counter() - sealed
-        for name, rows in tables.items():
-            self.rows += len(rows)
-            self._store.insert(name, *columns_of(rows))
+        for block in blocks:
+            self.rows += len(block.rows)
+            self._store.insert(block.table, block.names, block.columns())
 
     def fill(self, events: int) -> None:
         now_s = time.time() - 86_400

@@ -13,8 +13,8 @@ from vaultak.wire.ids import uuid7
 from vaultak.wire.timestamps import format_ts
 from vaultak_streams.audit.anchoring import Seals
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, columns_of
-from vaultak_streams.sink.rows import Row, routes
+from vaultak_streams.sink.batches import Batch, Block
+from vaultak_streams.sink.rows import routes
 from vaultak_streams.store.client import connect
 
 TOPICS = Topics()
@@ -85,15 +85,16 @@ def store_records(
     """As the sink does, an hour ago."""
     batch = Batch(routes(TOPICS), now or dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
     batch.add(records)
+    blocks = batch.blocks()
     if data_dir is not None:
-        Seals(data_dir).seal(batch.tables().get("action_parts", []))
+        blocks = list(map(Seals(data_dir).sealed, blocks))
     with connect(dsn) as store:
-        for table, rows in batch.tables().items():
-            store.insert(table, *columns_of(rows))
+        for block in blocks:
+            store.insert(block.table, block.names, block.columns())
 
 
-def stored_rows(records: list[Record], table: str) -> list[Row]:
-    """The rows that the sink makes of these records."""
+def stored_blocks(records: list[Record], table: str) -> list[Block]:
+    """The blocks that the sink makes of these records."""
     batch = Batch(routes(TOPICS), dt.datetime.now(dt.UTC))
     batch.add(records)
-    return batch.tables().get(table, [])
+    return batch.blocks(table)

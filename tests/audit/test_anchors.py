@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.recorded import Recorder, store_records, stored_rows
+from audit.recorded import Recorder, store_records, stored_blocks
 from vaultak.control.signatures import TrustStore
 from vaultak.wire import Head
 from vaultak_devstack.keys import load_or_create_key
@@ -94,7 +94,7 @@ def anchored(clickhouse_database: Dsn, tmp_path: Path) -> str:
         recorder.act("bob")
     store_records(dsn, recorder.records)
     anchors = Anchors(tmp_path)
-    anchors.note(stored_rows(recorder.records, "events_log"))
+    anchors.note(stored_blocks(recorder.records, "events_log"))
     anchors.close()
     assert anchors.written == 1
     return dsn
@@ -140,5 +140,6 @@ def test_heads_are_the_furthest_of_each_chain() -> None:
     recorder = Recorder()
     recorder.act("ada")
     recorder.act("ada")
-    (head,) = heads_of(stored_rows(recorder.records, "events_log")).values()
+    (block,) = stored_blocks(recorder.records, "events_log")
+    (head,) = heads_of(block).values()
     assert (head.agent_id, head.seq) == ("ada", 3)

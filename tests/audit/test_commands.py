@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.recorded import Recorder, store_records, stored_rows
+from audit.recorded import Recorder, store_records, stored_blocks
 from vaultak_streams.audit.anchoring import Anchors
 from vaultak_streams.cli.app import main
 from vaultak_streams.store.client import connect
@@ -32,7 +32,7 @@ def run(
         recorder.act("ada", f"/srv/{number}.txt")
     store_records(dsn, recorder.records)
     anchors = Anchors(tmp_path)
-    anchors.note(stored_rows(recorder.records, "events_log"))
+    anchors.note(stored_blocks(recorder.records, "events_log"))
     anchors.close()
     monkeypatch.setenv("VAULTAK_CLICKHOUSE_DSN", dsn)
     monkeypatch.setenv("VAULTAK_DATA_DIR", str(tmp_path))

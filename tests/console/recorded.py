@@ -7,7 +7,7 @@ import random
 
 from vaultak import wire
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, columns_of
+from vaultak_streams.sink.batches import Batch
 from vaultak_streams.sink.rows import routes
 from vaultak_streams.store.client import Store
 
@@ -205,6 +205,7 @@ def store_all(store: Store, recording: Recording) -> None:
     batch = Batch(routes(recording.topics), recording.now)
     batch.add(recording.records)
     assert batch.undecodable == 0
-    for table, rows in batch.tables().items():
-        there = {row[0] for row in store.query(f"DESCRIBE TABLE {table}").rows}
-        store.insert(table, *columns_of([{name: row[name] for name in row if name in there} for row in rows]))
+    for block in batch.blocks():
+        there = {row[0] for row in store.query(f"DESCRIBE TABLE {block.table}").rows}
+        columns = {name: data for name, data in zip(block.names, block.columns(), strict=True) if name in there}
+        store.insert(block.table, list(columns), list(columns.values()))

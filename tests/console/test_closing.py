@@ -23,7 +23,7 @@ from vaultak_streams.console.options import ConsoleOptions
 from vaultak_streams.console.reading import Reader
 from vaultak_streams.console.sessions import Sessions
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, columns_of
+from vaultak_streams.sink.batches import Batch
 from vaultak_streams.sink.rows import routes
 from vaultak_streams.store.client import connect
 from vaultak_streams.store.migrations import migrate
@@ -61,8 +61,8 @@ def test_a_close_is_told_in_the_operators_name_and_stored(
     batch = Batch(routes(topics), dt.datetime.now(dt.UTC))
     batch.add([record])
     with connect(clickhouse_database("writer")) as store:
-        for table, rows in batch.tables().items():
-            store.insert(table, *columns_of(rows))
+        for block in batch.blocks():
+            store.insert(block.table, block.names, block.columns())
         stored = store.query("SELECT incident_id, status, closed_by, note FROM incidents").rows
     assert stored == [(INCIDENT, "closed", "console:local", "a wrong path in the export job")]
 

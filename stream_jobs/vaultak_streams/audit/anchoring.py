@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -13,7 +12,8 @@ from vaultak_devstack.keys import load_or_create_key
 from vaultak_streams.audit.anchor_file import EVERY_S, AnchorFile
 from vaultak_streams.audit.anchors import heads_of
 from vaultak_streams.audit.seals import load_or_create_key as load_or_create_audit_key
-from vaultak_streams.audit.seals import seal_rows
+from vaultak_streams.audit.seals import seal_block
+from vaultak_streams.sink.batches import Block
 
 log = structlog.get_logger("vaultak.anchors")
 
@@ -29,12 +29,13 @@ class Anchors:
         self.errors = 0
         self._open()
 
-    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """These rows of `events_log` are stored."""
+    def note(self, blocks: Iterable[Block]) -> None:
+        """These blocks of `events_log` are stored."""
         if self._file is None:
             self._open()
         if self._file is not None:
-            self._file.note(heads_of(rows))
+            for block in blocks:
+                self._file.note(heads_of(block))
 
     @property
     def due(self) -> bool:
@@ -86,7 +87,6 @@ class Seals:
         except (OSError, VaultakError) as e:
             log.error("verdicts are not sealed: editing one would not show", error=str(e))
 
-    def seal(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Seal the verdicts among these rows of `action_parts`."""
-        if self._key is not None:
-            seal_rows(rows, self._key)
+    def sealed(self, block: Block) -> Block:
+        """The block, with seals where it brings verdicts."""
+        return block if self._key is None else seal_block(block, self._key)

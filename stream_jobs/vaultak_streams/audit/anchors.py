@@ -7,8 +7,7 @@ which event an instance had come to, signed with the deployment's Ed25519 key; a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from vaultak.control.signatures import key_id_of
 from vaultak.wire import GENESIS_HASH, Anchor, Head, canonical_json
+from vaultak_streams.sink.batches import Block
 
 
 def signed(anchor: Anchor, key: Ed25519PrivateKey) -> Anchor:
@@ -44,18 +44,18 @@ FIRST = GENESIS_HASH
 """`prev_hash` of a file's first anchor."""
 
 
-def heads_of(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Head]:
-    """The furthest event of each chain among rows of `events_log`, by agent and instance."""
-    furthest: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for row in rows:
-        if row["seq"] is not None:
-            chain = row["agent_id"], row["instance"]
-            if chain not in furthest or furthest[chain]["seq"] < row["seq"]:
-                furthest[chain] = row
+def heads_of(block: Block) -> dict[tuple[str, str], Head]:
+    """The furthest event of each chain in a block of `events_log`, by agent and instance."""
+    furthest: dict[tuple[str, str], tuple[int, bytes]] = {}
+    for agent_id, instance, seq, value in block.select("agent_id", "instance", "seq", "value"):
+        if seq is not None:
+            known = furthest.get((agent_id, instance))
+            if known is None or known[0] < seq:
+                furthest[agent_id, instance] = seq, value
     heads = {}
-    for (agent_id, instance), row in furthest.items():
-        if head_hash := _hash_in(row["value"]):
-            heads[agent_id, instance] = Head(agent_id, instance, row["seq"], head_hash)
+    for (agent_id, instance), (seq, value) in furthest.items():
+        if head_hash := _hash_in(value):
+            heads[agent_id, instance] = Head(agent_id, instance, seq, head_hash)
     return heads
 
 
@@ -66,10 +66,10 @@ class _Hashed(msgspec.Struct):
 _hashed = msgspec.json.Decoder(_Hashed)
 
 
-def _hash_in(value: str) -> str:
+def _hash_in(value: bytes) -> str:
     try:
         return _hashed.decode(value).hash
-    except (msgspec.MsgspecError, UnicodeEncodeError):
+    except msgspec.MsgspecError:
         return ""
 
 

@@ -11,7 +11,7 @@ from vaultak_streams.audit import actions
 from vaultak_streams.audit.actions import Suspect, names
 from vaultak_streams.audit.findings import Finding, What
 from vaultak_streams.records import Record
-from vaultak_streams.sink.rows import rows_of_event
+from vaultak_streams.sink.rows import Arrival, moment, rows_of_event
 from vaultak_streams.store.client import Store
 
 _FETCHED = 500
@@ -30,6 +30,7 @@ _VERDICT = {
     "explanation", "decision", "rules", "reasons", "policy_version", "model_version", "baseline_events", "verdict_seal",
 }  # fmt: skip
 _KEYS = {"agent_id", "action_id"}
+_TIMES = {"ts", "outcome_ts"}
 
 _CONDUCT = (
     (actions.NO_VERDICT, What.NO_VERDICT),
@@ -60,13 +61,19 @@ def _of_agent(store: Store, agent_id: str, suspects: Sequence[Suspect]) -> Itera
 
 
 def _tell(values: Values, agent_id: str, message: str) -> None:
-    now = dt.datetime.now(dt.UTC)
     record = Record("", 0, 0, agent_id.encode(), message.encode(errors="replace"), 0)
-    for table, row in rows_of_event(record, now):
-        if table == "action_parts":
-            for column, value in row.items():
+    for shape, row in rows_of_event(record, Arrival.of(dt.datetime.now(dt.UTC))):
+        if shape.table == "action_parts":
+            for column, value in zip(shape.columns, row, strict=True):
                 if value is not None:
-                    values.setdefault(column, []).append(value)
+                    values.setdefault(column, []).append(_as_read(column, value))
+
+
+def _as_read(column: str, value: Any) -> Any:
+    """What the sink writes, as the store gives it back."""
+    if column in _TIMES:
+        return moment(value)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _wrong(suspect: Suspect, row: dict[str, Any] | None, told: Values) -> Iterator[tuple[What, str]]:

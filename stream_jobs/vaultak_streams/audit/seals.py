@@ -23,6 +23,7 @@ from vaultak.errors import ConfigurationError
 from vaultak_devstack.files import write_private
 from vaultak_streams.audit.chains import LONG_AGO, AgentRange
 from vaultak_streams.audit.findings import Finding, What
+from vaultak_streams.sink.batches import Block
 from vaultak_streams.store.client import Store
 
 VARIABLE = "VAULTAK_AUDIT_KEY"
@@ -83,20 +84,29 @@ def _parsed(text: str, where: str) -> bytes:
     return key
 
 
-def seal_rows(rows: Iterable[dict[str, Any]], key: bytes) -> None:
-    """Seal those of the rows of `action_parts` that bring a verdict."""
-    for row in rows:
-        if "decision" in row:
-            row["verdict_seal"] = seal(row, key)
+def seal_block(block: Block, key: bytes) -> Block:
+    """The block of `action_parts`, its verdicts sealed; any other as it is."""
+    if block.table != "action_parts" or "decision" not in block.names:
+        return block
+    seals = [_sealing(values, key) for values in block.select(*SEALED)]
+    rows = [(*row, made) for row, made in zip(block.rows, seals, strict=True)]
+    return Block(block.table, (*block.names, "verdict_seal"), rows)
 
 
 def seal(row: Mapping[str, Any], key: bytes) -> int:
-    """The seal of a verdict: BLAKE2b, keyed, 64 bits."""
-    values = [_plain(row[name]) for name in SEALED]
-    return int.from_bytes(hashlib.blake2b(_encode(values), key=key, digest_size=SEAL_BYTES).digest(), "little")
+    """The seal of a verdict as it was read: BLAKE2b, keyed, 64 bits."""
+    return _sealing([row[name] for name in SEALED], key)
+
+
+def _sealing(values: Iterable[Any], key: bytes) -> int:
+    members = [_plain(value) for value in values]
+    return int.from_bytes(hashlib.blake2b(_encode(members), key=key, digest_size=SEAL_BYTES).digest(), "little")
 
 
 def _plain(value: Any) -> Any:
+    """As it is sealed: times in microseconds, JSON as text."""
+    if isinstance(value, bytes):
+        return value.decode()
     return (value - _EPOCH) // _MICROSECOND if isinstance(value, dt.datetime) else value
 
 

@@ -14,6 +14,9 @@ from vaultak_streams.metrics.attached import attach
 from vaultak_streams.metrics.endpoint import Health
 from vaultak_streams.sink.sink import Sink
 
+SWITCH_INTERVAL_S = 0.0005
+"""The thread that inserts lets go of the interpreter often, for a moment each; the one that decodes holds on to it."""
+
 
 async def serve(settings: Settings, dsn: str) -> None:
     sink = Sink(settings, dsn)
@@ -31,6 +34,7 @@ def main() -> int:
         if not settings.clickhouse_dsn:
             raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set; name the server that takes the audit trail")
         collect_rarely()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         asyncio.run(serve(settings, settings.clickhouse_dsn))
     except ConfigurationError as e:
         sys.stderr.write(f"vaultak sink: {e}\n")

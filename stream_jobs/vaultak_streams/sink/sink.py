@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import json
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from vaultak.config import Settings
 from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
@@ -22,8 +23,8 @@ from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.metrics.sink import SinkMeter
 from vaultak_streams.records import Record
-from vaultak_streams.sink.batches import Batch, alike, columns_of
-from vaultak_streams.sink.rows import Row, routes
+from vaultak_streams.sink.batches import Batch, Block
+from vaultak_streams.sink.rows import Row, routes, shaped
 from vaultak_streams.store.client import Store, connect
 from vaultak_streams.store.errors import StoreError, StoreRejectedError, StoreUnavailableError
 
@@ -36,6 +37,9 @@ STATUS_EVERY_S = 1.0
 SESSION_TIMEOUT_MS = 10_000
 MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
 """A store may be away for long; the records wait in Kafka, the partitions stay ours."""
+
+
+Fetched = Mapping[TopicPartition, list[ConsumerRecord]]
 
 
 class SinkStats(msgspec.Struct):
@@ -92,7 +96,7 @@ class Sink:
                 log.info("following", topics=len(self._routes), broker=self._settings.bootstrap_servers)
                 delay_s = FIRST_RETRY_S
                 self.stats.state = "running"
-                await self._follow(consumer)
+                await self.follow(consumer)
             except (KafkaError, OSError) as e:
                 self.stats.state = "waiting"
                 self._write_status()
@@ -121,34 +125,48 @@ class Sink:
             fetch_max_bytes=32 * 1024 * 1024,
         )
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        while not self._stopping.is_set():
-            fetched: Mapping[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
-                timeout_ms=POLL_MS, max_records=MAX_BATCH
-            )
-            if self._status_is_due():
-                self.stats.lag = await _lag(consumer)
-                self._write_status()
-            if not fetched:
-                await self._anchor()
-                continue
-            batch = Batch(self._routes, dt.datetime.now(dt.UTC))
-            for partition, records in fetched.items():
-                batch.add(_records(partition, records))
-            self._seals.seal(batch.tables().get("action_parts", []))
-            started = time.perf_counter()
-            if not await self._store_all(batch):
-                return
-            self.meter.insert.observe(time.perf_counter() - started)
-            self._anchors.note(batch.tables().get("events_log", []))
-            await self._anchor()
-            try:
-                await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
-            except CommitFailedError:
-                log.info("a rebalance came first: these records come again, and change nothing")
-            self._count(batch)
-            newest_ms = max(records[-1].timestamp or 0 for records in fetched.values())
-            self.meter.latency.observe(time.time() - newest_ms / 1000)
+    async def follow(self, consumer: AIOKafkaConsumer) -> None:
+        """Store what comes, until told to stop. While one batch is being inserted the next is read and decoded."""
+        storing: asyncio.Task[bool] | None = None
+        try:
+            while not self._stopping.is_set():
+                fetched: Fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
+                if self._status_is_due():
+                    self.stats.lag = await _lag(consumer)
+                    self._write_status()
+                batch = Batch(self._routes, dt.datetime.now(dt.UTC))
+                for partition, records in fetched.items():
+                    batch.add(_records(partition, records))
+                if storing is not None:
+                    before, storing = storing, None
+                    if not await before:
+                        return
+                if fetched:
+                    storing = asyncio.create_task(self._keep(consumer, fetched, batch))
+                    await asyncio.sleep(0)  # so that it begins before the next batch is decoded
+                else:
+                    await self._anchor()
+        finally:
+            if storing is not None:
+                await storing
+
+    async def _keep(self, consumer: AIOKafkaConsumer, fetched: Fetched, batch: Batch) -> bool:
+        """Seal, insert, anchor, commit, in this order; False when stopped before the insert was done."""
+        blocks = [self._seals.sealed(block) for block in batch.blocks()]
+        started = time.perf_counter()
+        if not await self._store_all(blocks):
+            return False
+        self.meter.insert.observe(time.perf_counter() - started)
+        self._anchors.note(batch.blocks("events_log"))
+        await self._anchor()
+        try:
+            await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
+        except (CommitFailedError, IllegalStateError):
+            log.info("a rebalance came first: these records come again, and change nothing")
+        self._count(batch, blocks)
+        newest_ms = max(records[-1].timestamp or 0 for records in fetched.values())
+        self.meter.latency.observe(time.time() - newest_ms / 1000)
+        return True
 
     async def _anchor(self, *, finally_: bool = False) -> None:
         """Say outside the store how far the agents' chains have come, when that is due or the last chance."""
@@ -158,9 +176,9 @@ class Sink:
             self.stats.anchors = self._anchors.written
             self.stats.anchor_errors = self._anchors.errors + self._topic.errors
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: Batch, blocks: list[Block]) -> None:
         self.stats.records += batch.records
-        self.stats.rows += sum(map(len, batch.tables().values()))
+        self.stats.rows += sum(len(block.rows) for block in blocks)
         self.stats.batches += 1
         self.stats.undecodable += batch.undecodable
 
@@ -176,54 +194,51 @@ class Sink:
 
     # -- storing -----------------------------------------------------------------------------------------------
 
-    async def _store_all(self, batch: Batch) -> bool:
-        """Insert every table's rows, however long that takes; False when stopped before."""
-        for table, rows in batch.tables().items():
-            delay_s = FIRST_RETRY_S
-            while True:
-                try:
-                    await asyncio.to_thread(self._insert_all, table, rows)
-                    self.stats.store_up = True
-                    break
-                except StoreUnavailableError as e:
-                    if self._stopping.is_set():
-                        return False
-                    self._drop_connection()
-                    log.warning("nothing is stored meanwhile, nothing is lost", error=str(e), in_s=round(delay_s, 1))
-                    self.stats.store_up = False
-                    self.stats.store_retries += 1
-                    self._write_status()
-                    await self._rest(delay_s)
-                    delay_s = min(delay_s * 2, LAST_RETRY_S)
+    async def _store_all(self, blocks: list[Block]) -> bool:
+        """Insert every block, however long that takes; False when stopped before."""
+        left, delay_s = deque(blocks), FIRST_RETRY_S
+        while left:
+            try:
+                # All in one go, so that the loop, busy with the next batch, need not be asked in between.
+                await asyncio.to_thread(self._insert_each, left)
+                self.stats.store_up = True
+            except StoreUnavailableError as e:
+                if self._stopping.is_set():
+                    return False
+                self._drop_connection()
+                log.warning("nothing is stored meanwhile, nothing is lost", error=str(e), in_s=round(delay_s, 1))
+                self.stats.store_up = False
+                self.stats.store_retries += 1
+                self._write_status()
+                await self._rest(delay_s)
+                delay_s = min(delay_s * 2, LAST_RETRY_S)
         return True
 
-    def _insert_all(self, table: str, rows: list[Row]) -> None:
-        for group in alike(rows):
-            self._insert(table, group)
+    def _insert_each(self, left: deque[Block]) -> None:
+        """What is left when this raises has not been inserted, or not for certain."""
+        while left:
+            self._insert(left[0])
+            left.popleft()
 
-    def _insert(self, table: str, rows: list[Row]) -> None:
-        """Insert; when the store refuses a batch, find out which rows it refuses and keep those apart."""
+    def _insert(self, block: Block) -> None:
+        """Insert; when the store refuses a block, find out which rows it refuses and keep those apart."""
         if self._store is None:
             self._store = connect(self._dsn)
-        names, data = columns_of(rows)
         try:
-            self._store.insert(table, names, data)
+            self._store.insert(block.table, block.names, block.columns())
         except StoreRejectedError as e:
             if not self._is_about_rows():
-                raise StoreUnavailableError(f"{table}: {e}") from None
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                self._insert(table, rows[:middle])
-                self._insert(table, rows[middle:])
-            else:
-                self._set_aside(table, rows[0], e)
+                raise StoreUnavailableError(f"{block.table}: {e}") from None
+            self._insert_halves(block, e)
         except (TypeError, ValueError, OverflowError, AttributeError) as e:  # the driver cannot encode a value
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                self._insert(table, rows[:middle])
-                self._insert(table, rows[middle:])
-            else:
-                self._set_aside(table, rows[0], StoreError(f"{type(e).__name__}: {e}"))
+            self._insert_halves(block, StoreError(f"{type(e).__name__}: {e}"))
+
+    def _insert_halves(self, block: Block, error: StoreError) -> None:
+        if len(block.rows) == 1:
+            self._set_aside(block, error)
+            return
+        for half in block.halves():
+            self._insert(half)
 
     def _is_about_rows(self) -> bool:
         """Whether the store is otherwise well: its schema there, its user allowed to write."""
@@ -234,9 +249,10 @@ class Sink:
             return False
         return True
 
-    def _set_aside(self, table: str, row: Row, error: StoreError) -> None:
-        """A row that cannot be stored is counted and kept as a dead letter."""
+    def _set_aside(self, block: Block, error: StoreError) -> None:
+        """The row of a block of one, that cannot be stored, is counted and kept as a dead letter."""
         self.stats.unstorable += 1
+        table, row = block.table, dict(zip(block.names, block.rows[0], strict=True))
         log.error("a row cannot be stored", table=table, error=str(error))
         if table == "dead_letters_log" or self._store is None:
             return
@@ -255,7 +271,8 @@ class Sink:
             "value_sha256": "",
             "ingested_at": now,
         }
-        self._insert("dead_letters_log", [letter])
+        shape, members = shaped("dead_letters_log", letter)
+        self._insert(Block(shape.table, shape.columns, [members]))
 
     def _drop_connection(self) -> None:
         store, self._store = self._store, None
