@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 
-.PHONY: help setup demo test test-fast test-kafka test-integrations check format bench schemas lock clean
+.PHONY: help setup demo test test-fast test-kafka test-integrations soak check format bench schemas lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -32,7 +32,10 @@ test-fast: setup  ## the tests that take seconds
 	@$(BIN)/pytest -q -m "not kafka and not stack and not slow"
 
 test-kafka: setup  ## the end-to-end tests on a real Apache Kafka (needs a JVM 17+ and Maven, or VAULTAK_BOOTSTRAP_SERVERS)
-	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" tests/e2e tests/sdk tests/streams tests/security
+	@VAULTAK_TEST_BROKER=kafka $(BIN)/pytest -q -m "stack or kafka" tests/e2e tests/sdk tests/streams tests/security tests/failures
+
+soak: setup  ## 200 faults at random moments in a deployment on a real Kafka, and the account (20 minutes)
+	@cd tests && ../$(BIN)/python -m failures.soak
 
 test-integrations:  ## the agent frameworks, each at its newest release in an environment of its own (half an hour)
 	@test -n "$(PYTHON)" || { echo "Vaultak needs Python 3.11 or newer on PATH"; exit 2; }

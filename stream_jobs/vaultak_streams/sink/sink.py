@@ -34,7 +34,7 @@ MAX_BATCH = 50_000
 POLL_MS = 200
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
 STATUS_EVERY_S = 1.0
-SESSION_TIMEOUT_MS = 10_000
+SESSION_TIMEOUT_MS = 6_000
 MAX_POLL_INTERVAL_MS = 24 * 3600 * 1000
 """A store may be away for long; the records wait in Kafka, the partitions stay ours."""
 
