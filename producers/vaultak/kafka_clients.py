@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from typing import Any
 
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError
+
+log = logging.getLogger("vaultak.kafka")
 
 # It says the same again and again while a broker is away; who uses it says it once. A program that has set up logging
 # gets to see all of it.
@@ -19,6 +22,23 @@ FETCH_WAIT_MS = 500
 LOCAL_FETCH_WAIT_MS = 15
 """A broker answers a waiting fetch when a record comes; the embedded one only when the wait is over (ADR 2). On
 loopback short waits cost nothing; across a network they would be a request storm."""
+
+
+STOP_TIMEOUT_S = 5.0
+
+
+async def end_client(client: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Stop a consumer or producer that is not needed any more. Raises nothing but the caller's own cancellation.
+
+    aiokafka lets the cancellation of its own tasks out of `stop` when the broker has just gone: taken for the
+    caller's, it would end whoever wanted to try again.
+    """
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait((stopping,), timeout=timeout_s)
+    if not stopping.done():
+        stopping.cancel()
+    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
+        log.debug("closing: %s", error)
 
 
 def client_kwargs(settings: Settings) -> dict[str, Any]:

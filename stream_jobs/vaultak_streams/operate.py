@@ -15,7 +15,7 @@ from vaultak.approvals import DEFAULT_GRANT_S, GrantScope
 from vaultak.config import Settings
 from vaultak.control.partition import partition_of, partitions_of
 from vaultak.errors import VaultakError
-from vaultak.kafka_clients import client_kwargs
+from vaultak.kafka_clients import client_kwargs, end_client
 from vaultak.wire import (
     Ack,
     AgentState,
@@ -129,8 +129,8 @@ async def _clients(settings: Settings) -> AsyncIterator[tuple[AIOKafkaProducer, 
     except (KafkaError, OSError) as e:
         raise BrokerUnavailableError(f"no broker answers at `{settings.bootstrap_servers}`: {e}") from None
     finally:
-        await consumer.stop()
-        await producer.stop()
+        await end_client(consumer)
+        await end_client(producer)
 
 
 async def _seek_to_end(consumer: AIOKafkaConsumer, topic: str, agent_id: str) -> None:

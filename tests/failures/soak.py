@@ -52,11 +52,16 @@ class Operator(threading.Thread):
         self._over = threading.Event()
         self.sent: list[str] = []
         self.unsent = 0
+        self.failed = ""
 
     def run(self) -> None:
-        while not self._over.wait(COMMAND_EVERY_S):
-            for command in (CommandType.PAUSE, CommandType.RESUME):
-                self._order(command)
+        try:
+            while not self._over.wait(COMMAND_EVERY_S):
+                for command in (CommandType.PAUSE, CommandType.RESUME):
+                    self._order(command)
+        except BaseException as e:
+            self.failed = f"the operator's side failed: {type(e).__name__}: {e}"
+            raise
 
     def _order(self, command: CommandType) -> None:
         """Until it is published: what could not be sent was not promised."""
@@ -91,8 +96,7 @@ def soak(deployment: Deployment, kills: int, dice: random.Random) -> tuple[list[
     deployment.rest()
     late = not complete(deployment)
     found = account(deployment, operator.sent)
-    if late:
-        found.wrong.append("not everything was stored in time")
+    found.wrong += ["not everything was stored in time"] * late + [operator.failed] * bool(operator.failed)
     return faults, found
 
 

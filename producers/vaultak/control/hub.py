@@ -22,6 +22,7 @@ from vaultak.control.partition import partition_of, partitions_of
 from vaultak.control.policies import Shelf, unpack
 from vaultak.control.signatures import TrustStore
 from vaultak.errors import PolicyError
+from vaultak.kafka_clients import end_client
 from vaultak.wire import DecodeError, decode_command, decode_policy, decode_state
 from vaultak.wire.commands import EVERY_AGENT
 
@@ -110,7 +111,7 @@ class Hub:
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
                 if consumer is not None:
-                    await _quietly(consumer)
+                    await end_client(consumer)
 
     async def _connect(self) -> AIOKafkaConsumer:
         """A connected consumer. Settings that no client accepts (a CA file that is gone) raise as a broker does."""
@@ -120,7 +121,7 @@ class Hub:
             await consumer.start()
         except Exception:
             if consumer is not None:
-                await _quietly(consumer)
+                await end_client(consumer)
             with self._lock:
                 self._unreachable = True
                 for listener in self._listeners:
@@ -274,7 +275,7 @@ class Hub:
                         else:
                             self._tell(record.value, fresh)
         finally:
-            await _quietly(consumer)
+            await end_client(consumer)
         for listener in fresh:
             listener.policy(self._shelf, None)
 
@@ -320,16 +321,6 @@ async def _at_end(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -
         if await consumer.position(partition) < known:
             return False
     return True
-
-
-async def _quietly(consumer: AIOKafkaConsumer) -> None:
-    try:
-        await asyncio.wait_for(consumer.stop(), 3.0)
-    except asyncio.CancelledError:  # aiokafka lets its own tasks' cancellation out
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise
-    except Exception as e:  # noqa: BLE001 - it is being thrown away
-        log.debug("closing: %s", e)
 
 
 _hubs: dict[tuple[int, str], Hub] = {}

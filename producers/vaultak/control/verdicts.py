@@ -6,7 +6,6 @@ It has a consumer and a thread of its own: whatever keeps it from the verdicts k
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from vaultak import outside
 from vaultak.config import Settings
 from vaultak.control.partition import partition_of, partitions_of
+from vaultak.kafka_clients import end_client
 from vaultak.wire import DecodeError, Verdict, decode_verdict
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class VerdictFollower:
             finally:
                 self._following.clear()
                 if consumer is not None:
-                    with contextlib.suppress(Exception):
-                        await asyncio.wait_for(consumer.stop(), 3.0)
+                    await end_client(consumer)
 
     def _consumer(self) -> AIOKafkaConsumer:
         from aiokafka import AIOKafkaConsumer

@@ -7,11 +7,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vaultak import outside
 from vaultak.config import Settings
+from vaultak.kafka_clients import end_client
 from vaultak.publish.disk import make_room
 from vaultak.publish.frames import Message
 from vaultak.publish.parking import Parking
@@ -93,7 +93,7 @@ class Delivery:
                     await self._deliver(producer)
                 finally:
                     self.connected = False
-                    await _quietly(producer.stop())
+                    await end_client(producer)
         finally:
             adopting.cancel()
             await asyncio.gather(adopting, return_exceptions=True)
@@ -120,7 +120,7 @@ class Delivery:
             except Exception as e:  # noqa: BLE001 - whatever keeps us from the broker, we try again
                 self._failed("cannot reach", e)
                 if producer is not None:
-                    await _quietly(producer.stop())
+                    await end_client(producer)
                 await self._rest(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             else:
@@ -214,7 +214,7 @@ class Delivery:
                     self.passed_over(orphan)
                     orphan.close()
         finally:
-            await _quietly(producer.stop())
+            await end_client(producer)
         return found >= ORPHANS_AT_ONCE and emptied > 0
 
     async def _empty(self, producer: AIOKafkaProducer, orphan: Spool) -> bool:
@@ -291,13 +291,3 @@ class Delivery:
             self._complained_at = time.monotonic()
             servers = self._settings.bootstrap_servers
             log.warning("%s %s (%s); events are spooled and delivered later", what, servers, self.last_error)
-
-
-async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
-    try:
-        await asyncio.wait_for(work, 3.0)
-    except asyncio.CancelledError:  # aiokafka lets its own tasks' cancellation out
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise
-    except Exception as e:  # noqa: BLE001 - it is being thrown away
-        log.debug("closing: %s", e)

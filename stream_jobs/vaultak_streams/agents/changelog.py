@@ -14,6 +14,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from vaultak.kafka_clients import end_client
 from vaultak_devstack.embedded_offsets import end_offsets
 from vaultak_streams.pipeline.engine import P
 from vaultak_streams.pipeline.shard import CorruptStateError, Shard
@@ -73,7 +74,7 @@ class Changelog:
                     consumer.seek(tp, starts[tp])
                 await self._read(consumer, left, wanted, ends)
         finally:
-            await consumer.stop()
+            await end_client(consumer)
         self._positions.update({tp.partition: max(ends[tp], starts[tp]) for tp in wanted})
         self._ends.update(self._positions)
         return {partition: ends[tp] for tp, partition in sources.items()}

@@ -14,7 +14,7 @@ from vaultak.control.partition import partitions_of
 from vaultak.control.policies import Shelf, unpack
 from vaultak.control.signatures import TrustStore
 from vaultak.errors import VaultakError
-from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak.kafka_clients import client_kwargs, end_client, fetch_wait_ms
 from vaultak.wire import DecodeError, decode_policy
 
 log = logging.getLogger("vaultak.worker")
@@ -47,7 +47,7 @@ async def follow_policies(settings: Settings, changed: Callable[[Shelf], None]) 
         except (KafkaError, OSError, LookupError, TimeoutError) as e:
             log.debug("policies cannot be followed (%s: %s); trying again", type(e).__name__, e)
         finally:
-            await consumer.stop()
+            await end_client(consumer)
         await asyncio.sleep(RETRY_S)
 
 

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from vaultak.config import Settings
-from vaultak.kafka_clients import LOCAL_FETCH_WAIT_MS, client_kwargs, fetch_wait_ms
+from vaultak.kafka_clients import LOCAL_FETCH_WAIT_MS, client_kwargs, end_client, fetch_wait_ms
 from vaultak.wire import Incident
 from vaultak.wire.timestamps import parse_ts
 from vaultak_streams.alerts.lane import Delivers, Lane, LaneStatus
@@ -30,7 +30,6 @@ STATUS_EVERY_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
 SESSION_TIMEOUT_MS, LOCAL_SESSION_TIMEOUT_MS = 10_000, 6_000
 """The embedded broker lets one who comes after a crash wait for more than two of these; Kafka takes no less."""
-STOP_S = 5.0
 
 _decoder = msgspec.json.Decoder(Incident)
 
@@ -106,8 +105,7 @@ class Alerts:
                     await asyncio.wait_for(self._stopping.wait(), delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(consumer.stop(), STOP_S)
+                await end_client(consumer)
         for worker in workers:
             worker.cancel()
         await self._keep()

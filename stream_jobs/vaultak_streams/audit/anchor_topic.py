@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
 from vaultak.errors import VaultakError
-from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak.kafka_clients import client_kwargs, end_client, fetch_wait_ms
 from vaultak.wire import Anchor, ce_headers
 from vaultak_streams.audit.anchor_file import Line
 
@@ -58,8 +57,7 @@ class AnchorTopic:
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), TIMEOUT_S)
+            await end_client(producer)
 
     async def _started(self) -> Any:
         if self._producer is None:
@@ -67,7 +65,7 @@ class AnchorTopic:
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await end_client(producer)
                 raise
             self._producer = producer
         return self._producer
@@ -97,8 +95,7 @@ async def read_topic(settings: Settings) -> list[Line]:
     except (KafkaError, OSError, TimeoutError) as e:
         raise AnchorTopicError(f"cannot read `{topic}` at {settings.bootstrap_servers}: {_said(e)}") from None
     finally:
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(consumer.stop(), TIMEOUT_S)
+        await end_client(consumer)
     return lines
 
 

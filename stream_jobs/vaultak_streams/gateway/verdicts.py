@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
 from vaultak.control.partition import partitions_of
-from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak.kafka_clients import client_kwargs, end_client, fetch_wait_ms
 from vaultak.wire import DecodeError, decode_verdict
 from vaultak_streams.gateway.judgement import Judgement
 
@@ -82,7 +82,7 @@ class VerdictFollower:
                 delay_s = FIRST_RETRY_S if self.following.is_set() else min(delay_s * 2, LAST_RETRY_S)
             finally:
                 self.following.clear()
-                await consumer.stop()
+                await end_client(consumer)
             await asyncio.sleep(delay_s)
 
     async def _follow(self, consumer: AIOKafkaConsumer, positions: dict[TopicPartition, int]) -> None:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from vaultak.config import Settings
-from vaultak.kafka_clients import client_kwargs
+from vaultak.kafka_clients import client_kwargs, end_client
 from vaultak.wire import Incident, IncidentStatus, ce_headers, encode, format_ts, uuid7
 from vaultak_streams.operate import BrokerUnavailableError
 
@@ -53,5 +53,5 @@ async def close(settings: Settings, rows: Iterable[Mapping[str, Any]], by: str, 
     except (KafkaError, OSError) as e:
         raise BrokerUnavailableError(f"no broker answers at `{settings.bootstrap_servers}`: {e}") from None
     finally:
-        await producer.stop()
+        await end_client(producer)
     return incidents

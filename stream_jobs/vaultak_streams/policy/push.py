@@ -14,7 +14,7 @@ from vaultak.config import Settings
 from vaultak.control.partition import partitions_of
 from vaultak.control.policies import pack
 from vaultak.errors import PolicyError
-from vaultak.kafka_clients import client_kwargs
+from vaultak.kafka_clients import client_kwargs, end_client
 from vaultak.policy.rules import Bundle
 from vaultak.wire import Ack, DecodeError, PolicyRecord, ce_headers, decode_ack, decode_policy, encode, format_ts, uuid7
 from vaultak_streams.operate import BrokerUnavailableError
@@ -105,7 +105,7 @@ async def history(settings: Settings) -> list[PolicyRecord]:
     except (KafkaError, OSError, LookupError, TimeoutError) as e:
         raise BrokerUnavailableError(f"policies cannot be read at `{settings.bootstrap_servers}`: {e}") from None
     finally:
-        await consumer.stop()
+        await end_client(consumer)
     return sorted(records, key=lambda record: record.epoch)
 
 
@@ -137,8 +137,8 @@ async def _publish(settings: Settings, record: PolicyRecord, wait_s: float) -> P
     except (KafkaError, OSError, LookupError) as e:
         raise BrokerUnavailableError(f"no broker takes the policy at `{settings.bootstrap_servers}`: {e}") from None
     finally:
-        await consumer.stop()
-        await producer.stop()
+        await end_client(consumer)
+        await end_client(producer)
     return Pushed(record=record, acks=tuple(acks))
 
 

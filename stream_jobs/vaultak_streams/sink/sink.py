@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from vaultak.config import Settings
-from vaultak.kafka_clients import client_kwargs, fetch_wait_ms
+from vaultak.kafka_clients import client_kwargs, end_client, fetch_wait_ms
 from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.metrics.sink import SinkMeter
@@ -104,8 +104,7 @@ class Sink:
                 await self._rest(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
             finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(consumer.stop(), 5)
+                await end_client(consumer)
         await self._anchor(finally_=True)
         await self._topic.close()
         self.stats.state = "stopped"
