@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     spool_dir: Path
     api_key: str | None = None
+    require_keys: bool = False
+    """Whether worker and sink take events only from those who hold a key for their agent."""
     policy: Path | None = None
     clickhouse_dsn: str | None = None
     kafka_security: dict[str, str] = {}
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             data_dir=data_dir,
             spool_dir=Path(spool).expanduser() if spool else data_dir / "spool",
             api_key=_get(env, "VAULTAK_API_KEY"),
+            require_keys=_flag(env, "VAULTAK_REQUIRE_KEYS"),
             policy=Path(policy).expanduser() if policy else None,
             clickhouse_dsn=_get(env, "VAULTAK_CLICKHOUSE_DSN", "CLICKHOUSE_URL"),
             kafka_security=_security(env),
@@ -66,6 +69,16 @@ def _get(env: Mapping[str, str], *names: str) -> str | None:
             except (OSError, UnicodeDecodeError) as e:
                 raise ConfigurationError(f"{name}_FILE: cannot read `{path}`: {e}") from None
     return None
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = (_get(env, name) or "no").lower()
+    if value not in (*_YES, *_NO):
+        raise ConfigurationError(f"{name}: `{value[:20]}` is neither yes nor no")
+    return value in _YES
+
+
+_YES, _NO = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
 
 def _default_data_dir(env: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from vaultak.config import Settings
 from vaultak.errors import VaultakError
 from vaultak.kafka_clients import client_kwargs
 from vaultak.wire import Action, DecodeError, Event, ce_headers, decode_event, derived_uuid7
+from vaultak.wire.senders import Sender
 from vaultak_streams.recordings import read_lines
 
 log = logging.getLogger("vaultak.ingest")
@@ -137,6 +138,7 @@ class _Feed:
 
     def __init__(self, settings: Settings, speed: float | None) -> None:
         self._settings = settings
+        self._sender = Sender.of(settings.api_key)
         self._speed = speed or 0.0
         self._producer: AIOKafkaProducer | None = None
         self._pending: deque[tuple[dict[str, Any], Awaitable[Any]]] = deque()
@@ -154,6 +156,8 @@ class _Feed:
         if event is not None:
             await self._keep_pace(ts_us)
         message = _message(self._settings.topics.actions, line, event, ts_us)
+        if self._sender is not None and "key" in message:
+            message["headers"] += self._sender.headers(message["topic"], message["key"], line)
         await self._hand_over(message)
         if len(self._pending) >= MAX_IN_FLIGHT:
             await self._confirm(MAX_IN_FLIGHT // 2)

@@ -16,3 +16,5 @@ class Record(NamedTuple):
     value: bytes | None
     ts_ms: int
     """The broker's time stamp, milliseconds since the epoch; 0 where there is none."""
+    objection: str = ""
+    """Why nobody vouches for it, where somebody has to (`vaultak_streams.senders`); empty otherwise."""

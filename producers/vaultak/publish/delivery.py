@@ -18,6 +18,7 @@ from vaultak.publish.parking import Parking
 from vaultak.publish.queues import MemoryQueue, Queue
 from vaultak.publish.sending import send
 from vaultak.publish.spool import ORPHANS_AT_ONCE, Spool, orphans
+from vaultak.wire.senders import Sender
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -44,6 +45,7 @@ class Delivery:
         self._lock = lock
         self.overflow = MemoryQueue()
         self.parking = Parking(settings.spool_dir)
+        self._sender = Sender.of(settings.api_key)
         self._adopting: list[Spool] = []
         self.delivered = self.adopted = self.refused = self.retries = self.corrupt = 0
         self.dropped_orphaned = 0
@@ -161,7 +163,7 @@ class Delivery:
     async def _send(self, producer: AIOKafkaProducer, messages: list[Message]) -> int:
         """Send, and set aside what belongs to failing topics; returns how many the broker has taken."""
         async with self._order:
-            sent = await send(producer, self.parking.split(messages))
+            sent = await send(producer, self.parking.split(messages), self._sender)
             for topic, (failed, why) in sent.failed.items():
                 self.parking.park(topic, failed, why)
         self.refused += sent.refused
@@ -228,7 +230,7 @@ class Delivery:
             try:
                 async with self._order:
                     messages = self.parking.split(messages)
-                sent = await send(producer, messages)
+                sent = await send(producer, messages, self._sender)
             except Exception as e:  # noqa: BLE001 - it stays on disk and is tried again
                 self._failed("cannot deliver a dead process's events to", e)
                 return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vaultak.publish.frames import Message
+from vaultak.wire.senders import Sender
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -26,13 +27,18 @@ class Sent(msgspec.Struct):
     """By topic: what has to be sent again once the topic is there or allowed, and why."""
 
 
-async def send(producer: AIOKafkaProducer, messages: list[Message]) -> Sent:
-    """Send and wait for all. Raises when the broker fails as a whole: then the same batch is to be sent again."""
+async def send(producer: AIOKafkaProducer, messages: list[Message], sender: Sender | None = None) -> Sent:
+    """Send and wait for all; `sender` vouches for them.
+
+    Raises when the broker fails as a whole: then the same batch is to be sent again.
+    """
     by_topic: dict[str, list[Message]] = {}
     for message in messages:
         by_topic.setdefault(message.topic, []).append(message)
     sent = Sent()
-    done = await asyncio.gather(*(_send_topic(producer, *group) for group in by_topic.items()), return_exceptions=True)
+    done = await asyncio.gather(
+        *(_send_topic(producer, *group, sender) for group in by_topic.items()), return_exceptions=True
+    )
     for (topic, group), result in zip(by_topic.items(), done, strict=True):
         if isinstance(result, BaseException):
             raise result
@@ -44,7 +50,9 @@ async def send(producer: AIOKafkaProducer, messages: list[Message]) -> Sent:
     return sent
 
 
-async def _send_topic(producer: AIOKafkaProducer, topic: str, messages: list[Message]) -> int | str:
+async def _send_topic(
+    producer: AIOKafkaProducer, topic: str, messages: list[Message], sender: Sender | None
+) -> int | str:
     """How many messages were refused, or why the topic takes none."""
     from aiokafka.errors import (
         InvalidTopicError,
@@ -58,7 +66,10 @@ async def _send_topic(producer: AIOKafkaProducer, topic: str, messages: list[Mes
     pending, refused = [], 0
     for message in messages:
         try:
-            sending = await producer.send(topic, message.value, key=message.key, headers=list(message.headers))
+            headers = list(message.headers)
+            if sender is not None:
+                headers += sender.headers(topic, message.key, message.value)
+            sending = await producer.send(topic, message.value, key=message.key, headers=headers)
             pending.append(sending)
         except MessageSizeTooLargeError:
             refused += 1

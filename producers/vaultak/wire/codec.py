@@ -33,6 +33,8 @@ class Reason(enum.StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     CLOCK_SKEW = "clock_skew"
     KEY_MISMATCH = "key_mismatch"
+    UNAUTHENTICATED = "unauthenticated"
+    """Nobody who may speak for the agent vouches for it."""
     UNJUDGED = "unjudged"
     """Decoded, but the step failed on it."""
 

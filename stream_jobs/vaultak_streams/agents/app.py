@@ -22,6 +22,7 @@ from vaultak_streams.agents.transport import Inbox, Transport, Tuning
 from vaultak_streams.metrics.worker import WorkerMeter
 from vaultak_streams.pipeline.engine import P
 from vaultak_streams.pipeline.step import Pipeline
+from vaultak_streams.senders import Senders
 
 EMBEDDED_FETCH_WAIT_MS = 10
 EMBEDDED_SESSION_S = 3.0
@@ -45,6 +46,7 @@ class JobApp(faust.App):  # type: ignore[misc]  # Faust ships no types
 
     tuning: Tuning
     inbox: Inbox
+    senders: Senders | None
     actions_topic: str
     output_topics: tuple[str, ...]
     job: StreamJob[Any]
@@ -80,6 +82,7 @@ def make_app(
         session_timeout_ms=int(session_s * 1000),
     )
     app.inbox = Inbox()
+    app.senders = Senders.required(settings)
     app.transport = Transport(app.conf.broker_consumer, app)
     topic = app.actions_topic = settings.topics.actions
     names = settings.topics

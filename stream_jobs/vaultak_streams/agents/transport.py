@@ -24,6 +24,7 @@ from faust.types import TP, HeadersArg
 from vaultak_streams.agents.publisher import Message
 from vaultak_streams.agents.sequence import Rewinds
 from vaultak_streams.records import Record
+from vaultak_streams.senders import Senders
 
 FETCH_TIMEOUT_S = 1.0
 
@@ -117,7 +118,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no types
                     return
                 raise
             if records and self.flow_active and not self.should_stop:
-                batch = Batch(fetch_round, _by_partition(records))
+                batch = Batch(fetch_round, _by_partition(records, self.app.senders))
                 # A rebalance must not wait for a full inbox; what it makes us drop is read again.
                 await self.wait_first(inbox.put(batch), self.suspend_flow.wait())
             await asyncio.sleep(0)
@@ -155,9 +156,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no types
         return found
 
 
-def _by_partition(records: Mapping[TP, list[Any]]) -> dict[int, list[Record]]:
+def _by_partition(records: Mapping[TP, list[Any]], senders: Senders | None) -> dict[int, list[Record]]:
     return {
-        tp.partition: [Record(r.topic, r.partition, r.offset, r.key, r.value, r.timestamp) for r in fetched]
+        tp.partition: [
+            Record(
+                r.topic,
+                r.partition,
+                r.offset,
+                r.key,
+                r.value,
+                r.timestamp,
+                "" if senders is None else senders.objection(r.topic, r.key, r.value, r.headers),
+            )
+            for r in fetched
+        ]
         for tp, fetched in records.items()
     }
 

@@ -111,7 +111,8 @@ def _chain_findings(store: Store, chain: Chain, bounds: Bounds) -> Iterator[Find
 
 
 _COUNTS = """
-SELECT countIf(isNull(seq) AND kind != 'undecodable') AS unchained, countIf(kind = 'undecodable') AS undecodable
+SELECT countIf(isNull(seq) AND kind NOT IN ('undecodable', 'unauthenticated')) AS unchained,
+  countIf(kind IN ('undecodable', 'unauthenticated')) AS undecodable
 FROM events_log
 WHERE ({agent:String} = '' OR agent_id = {agent:String}) AND ingested_at >= {since:DateTime64(6, 'UTC')}
 """

@@ -1,4 +1,5 @@
-"""API keys: who may speak for which agents. A file with digests; a key itself is shown once, when it is made."""
+"""API keys: who may speak for which agents, over HTTP and on Kafka. A private file with digests and hashing keys; a key
+itself is shown once, when it is made."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import msgspec
 
 from vaultak.errors import ConfigurationError, VaultakError
 from vaultak.wire import format_ts
+from vaultak.wire.senders import API_KEY, mac_key_of
 from vaultak_devstack.files import write_private
 
 PREFIX = "vtk"
@@ -21,7 +23,6 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 LOOK_EVERY_S = 1.0
 """How soon a key that was added or revoked counts."""
 
-_KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([A-Za-z0-9_-]{{43}})")
 _PATTERN = re.compile(r"[^*\x00-\x1f]{1,256}|[^*\x00-\x1f]{0,255}\*")
 
 
@@ -33,6 +34,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[str, ...]
     created: str
     note: str = ""
+    mac_key: str = ""
+    """What its holder's messages on Kafka are vouched for with, in hex. Secret, as the file is."""
 
     def covers(self, agent_id: str) -> bool:
         """Whether its holder may speak for this agent."""
@@ -53,13 +56,18 @@ class ApiKeys:
 
     def verify(self, text: str) -> ApiKey | None:
         """The key that this is; `None` for anything else, found out in constant time."""
-        match = _KEY.fullmatch(text)
+        match = API_KEY.fullmatch(text)
         if match is None:
             return None
         self._look()
         key = self._keys.get(match[1])
         known = key.sha256 if key else "0" * 64
         return key if hmac.compare_digest(digest(text), known) else None
+
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """The key of this id, if there is one. That somebody names it proves nothing."""
+        self._look()
+        return self._keys.get(key_id)
 
     def all(self) -> list[ApiKey]:
         """Raises `VaultakError` when the file cannot be read."""
@@ -79,7 +87,14 @@ class ApiKeys:
         key_id = secrets.token_hex(6)
         text = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
         created = format_ts(time.time())
-        key = ApiKey(key_id=key_id, sha256=digest(text), agents=tuple(agents), created=created, note=note[:200])
+        key = ApiKey(
+            key_id=key_id,
+            sha256=digest(text),
+            agents=tuple(agents),
+            created=created,
+            note=note[:200],
+            mac_key=mac_key_of(text).hex(),
+        )
         self._save({**self._keys, key_id: key})
         return key, text
 

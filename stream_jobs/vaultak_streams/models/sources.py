@@ -53,12 +53,13 @@ WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}
 """
 _AGENTS: Final = """
 SELECT DISTINCT agent_id FROM events_log
-WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')} AND kind != 'undecodable'
+WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}
+  AND kind NOT IN ('undecodable', 'unauthenticated')
 ORDER BY agent_id
 """
 _EVENTS: Final = """
 SELECT value, ts, event_id FROM events
-WHERE agent_id = {agent:String} AND kind != 'undecodable'
+WHERE agent_id = {agent:String} AND kind NOT IN ('undecodable', 'unauthenticated')
   AND ts <= {until:DateTime64(6, 'UTC')} AND (ts, event_id) > ({since:DateTime64(6, 'UTC')}, {after:UInt128})
 ORDER BY ts, event_id LIMIT {page:UInt32}
 """

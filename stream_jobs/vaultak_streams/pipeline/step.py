@@ -30,6 +30,7 @@ from vaultak_streams.pipeline import incidents
 from vaultak_streams.pipeline.dead_letters import dead_letter
 from vaultak_streams.pipeline.decide import Rules, Ruling
 from vaultak_streams.pipeline.engine import Assessment, Engine, P
+from vaultak_streams.pipeline.impostors import Impostors
 from vaultak_streams.pipeline.isolate import judge_one_by_one
 from vaultak_streams.pipeline.ledger import DIGEST_BYTES, Ledger
 from vaultak_streams.pipeline.moments import moment
@@ -72,6 +73,7 @@ class Pipeline(Generic[P]):
 
     def __init__(self, engine: Engine[P], policy: PolicySettings | Rules) -> None:
         self._engine = engine
+        self._impostors = Impostors()
         self._rules = policy if isinstance(policy, Rules) else Rules(policy)
 
     @property
@@ -110,6 +112,11 @@ class Pipeline(Generic[P]):
 
     def _admit(self, record: Record, shard: Shard[P], now_us: int | None, result: StepResult) -> _Item | None:
         """The record's event, unless it cannot be used or has been seen."""
+        if record.objection:
+            _refuse(record, Reason.UNAUTHENTICATED, record.objection, now_us, result)
+            if (told := self._impostors.told(record, now_us)) is not None:
+                result.incidents.append(told)
+            return None
         try:
             event, ts_us = decode_event(record.value, now_us=now_us)
         except DecodeError as e:

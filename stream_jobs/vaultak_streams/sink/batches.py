@@ -11,7 +11,7 @@ import msgspec
 
 from vaultak.wire.codec import MAX_EVENT_BYTES
 from vaultak_streams.records import Record
-from vaultak_streams.sink.rows import Arrival, Decoded, Rows, Shape, is_undecodable, rows_of_event, undecodable
+from vaultak_streams.sink.rows import Arrival, Decoded, Rows, Shape, is_unusable, rows_of_event, undecodable
 
 MAX_MESSAGE_BYTES = 4 * MAX_EVENT_BYTES
 """A dead letter quotes what was refused: it may be larger than an event."""
@@ -63,7 +63,7 @@ class Batch:
         route = self._routes[record.topic]
         if route is None:
             rows = rows_of_event(record, self._now)
-            self.undecodable += is_undecodable(rows)
+            self.undecodable += is_unusable(rows)
             return rows
         if record.value is None:  # a tombstone on a compacted topic
             return ()

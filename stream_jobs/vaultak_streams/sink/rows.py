@@ -118,10 +118,12 @@ VERDICT = Shape(
 
 def rows_of_event(record: Record, now: Arrival) -> Rows:
     """The raw record, and the part of an action's row that it brings."""
+    if record.objection:
+        return (_unusable(record, now, "unauthenticated"),)
     try:
         event, ts_us = decode_event(record.value)
     except DecodeError:
-        return (_undecodable_event(record, now),)
+        return (_unusable(record, now, "undecodable"),)
     ts = ticks(ts_us)
     if isinstance(event, Action):
         return _raw(record, now, event, "action", event.action_id, ts), (ACTION, _action(event, ts, now))
@@ -152,12 +154,12 @@ def _raw(
     )
 
 
-def _undecodable_event(record: Record, now: Arrival) -> tuple[Shape, tuple[Any, ...]]:
+def _unusable(record: Record, now: Arrival, why: str) -> tuple[Shape, tuple[Any, ...]]:
     value = record.value or b""
     return RAW, (
         (record.key or b"").decode(errors="replace"),
         _event_id(value),
-        "undecodable",
+        why,
         "",
         "",
         "",
@@ -171,9 +173,9 @@ def _undecodable_event(record: Record, now: Arrival) -> tuple[Shape, tuple[Any, 
     )
 
 
-def is_undecodable(rows: Rows) -> bool:
+def is_unusable(rows: Rows) -> bool:
     shape, row = rows[0]
-    return shape is RAW and row[2] == "undecodable"
+    return shape is RAW and row[2] in ("undecodable", "unauthenticated")
 
 
 def _event_id(value: bytes) -> int:

@@ -23,6 +23,7 @@ from vaultak_streams.audit.anchor_topic import AnchorTopic
 from vaultak_streams.audit.anchoring import Anchors, Seals
 from vaultak_streams.metrics.sink import SinkMeter
 from vaultak_streams.records import Record
+from vaultak_streams.senders import Senders
 from vaultak_streams.sink.batches import Batch, Block
 from vaultak_streams.sink.rows import Row, routes, shaped
 from vaultak_streams.store.client import Store, connect
@@ -78,6 +79,7 @@ class Sink:
         self._anchors = Anchors(settings.data_dir)
         self._topic = AnchorTopic(settings)
         self._seals = Seals(settings.data_dir)
+        self._senders = Senders.required(settings)
         self.stats = SinkStats()
         self.meter = SinkMeter()
         self._status_at = time.monotonic()
@@ -127,6 +129,7 @@ class Sink:
     async def follow(self, consumer: AIOKafkaConsumer) -> None:
         """Store what comes, until told to stop. While one batch is being inserted the next is read and decoded."""
         storing: asyncio.Task[bool] | None = None
+        actions = self._settings.topics.actions
         try:
             while not self._stopping.is_set():
                 fetched: Fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
@@ -135,7 +138,7 @@ class Sink:
                     self._write_status()
                 batch = Batch(self._routes, dt.datetime.now(dt.UTC))
                 for partition, records in fetched.items():
-                    batch.add(_records(partition, records))
+                    batch.add(_records(partition, records, self._senders if partition.topic == actions else None))
                 if storing is not None:
                     before, storing = storing, None
                     if not await before:
@@ -293,9 +296,15 @@ class Sink:
             await asyncio.wait_for(self._stopping.wait(), delay_s)
 
 
-def _records(partition: TopicPartition, records: list[ConsumerRecord]) -> list[Record]:
+def _records(partition: TopicPartition, records: list[ConsumerRecord], senders: Senders | None) -> list[Record]:
     topic, number = partition.topic, partition.partition
-    return [Record(topic, number, r.offset, r.key, r.value, r.timestamp or 0) for r in records]
+    if senders is None:
+        return [Record(topic, number, r.offset, r.key, r.value, r.timestamp or 0) for r in records]
+    check = senders.objection
+    return [
+        Record(topic, number, r.offset, r.key, r.value, r.timestamp or 0, check(topic, r.key, r.value, r.headers))
+        for r in records
+    ]
 
 
 async def _lag(consumer: AIOKafkaConsumer) -> int:
