@@ -58,9 +58,11 @@ schemas: setup  ## JSON Schemas from the structs
 	@$(BIN)/python -m vaultak.wire.schemas infra/schemas
 	@$(BIN)/python -m vaultak_streams.policy.schema infra/schemas/policy-rule.json
 
-lock:  ## requirements/lock.txt from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra pipeline --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-annotate --quiet --no-header -o requirements/lock.txt
+LOCK := uv pip compile pyproject.toml --extra pipeline --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --quiet --no-header
+lock:  ## requirements/lock.txt, and for the image runtime.txt, from pyproject.toml (needs uv)
+	@$(LOCK) --group dev -o requirements/lock.txt
+	@$(LOCK) --constraint requirements/lock.txt -o requirements/runtime.txt
 
 clean:  ## remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -7,6 +7,7 @@ that of another agent's key, a message is no action of anybody: it is kept, coun
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,9 @@ class Senders:
     @classmethod
     def required(cls, settings: Settings) -> Senders | None:
         """`None` where anybody whom the broker lets in may send."""
-        return cls(keys_path(settings.data_dir)) if settings.require_keys else None
+        if not settings.require_keys:
+            return None
+        return cls(Path(os.environ.get("VAULTAK_GATEWAY_KEYS") or keys_path(settings.data_dir)))
 
     def objection(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> str:
         """Why nobody vouches for this message; empty when somebody does who may."""

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError
+from vaultak_devstack.topics import ensure_topics
 from vaultak_streams.agents.worker import run_worker
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import errors, print_json, say, warn
@@ -26,13 +27,30 @@ from vaultak_streams.ingest import ingest as publish
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.sink.__main__ import main as sink_main
 from vaultak_streams.store import queries
+from vaultak_streams.store.migrations import migrate as apply_migrations
 
 STOP_S = 10.0
 
 
 def register(app: typer.Typer) -> None:
-    for command in (worker, sink, ingest, bench):
+    for command in (migrate, worker, sink, ingest, bench):
         app.command()(command)
+
+
+def migrate(
+    wait: Annotated[float, typer.Option(min=0, help="for so many seconds, until broker and ClickHouse answer")] = 60.0,
+) -> None:
+    """Make the topics and the schema that are missing, on the servers that the environment names; safe to repeat."""
+    settings = current_settings()
+    if not settings.clickhouse_dsn:
+        raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set; name the server that takes the audit trail")
+    servers, prefix = settings.bootstrap_servers, settings.topics.prefix
+    report = asyncio.run(ensure_topics(servers, prefix, settings.kafka_security, timeout_s=max(wait, 1.0)))
+    for mismatch in report.mismatches:
+        warn(mismatch)
+    say(f"topics: {len(report.created)} made, {len(report.existing)} there")
+    applied = apply_migrations(settings.clickhouse_dsn, wait_s=wait)
+    say(f"schema: {', '.join(applied) or 'up to date'}")
 
 
 def worker(
