@@ -143,4 +143,5 @@ def test_the_commands(registry: Registry, capsys: pytest.CaptureFixture[str], tm
     assert run("promote", "1-0123456789ab")[0] == 1
     few = tmp_path / "few.jsonl"
     few.write_text("{}\n")
+    assert run("drift", "1-0123456789ab", "--input", str(few))[0] == 2, "1 is an answer"
     assert run("train", "--input", str(few))[0] == 1

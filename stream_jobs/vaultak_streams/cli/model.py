@@ -8,7 +8,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vaultak_models.drift import DRIFTED, NOTABLE
+from vaultak.errors import ConfigurationError, VaultakError
+from vaultak_models.drift import DRIFTED, NOTABLE, FeatureDrift
 from vaultak_models.registry import ModelRecord, Refused, Registry
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import print_json, print_table, say
@@ -26,6 +27,7 @@ Input = Annotated[
     list[Path] | None, typer.Option("--input", exists=True, dir_okay=False, help="recorded events; may be repeated")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Trained = Annotated[str, typer.Argument(help="as `vaultak model list` shows it")]
 Version = Annotated[str, typer.Argument(help="as `vaultak model list` shows it; `shipped` is the package's")]
 
 
@@ -51,28 +53,33 @@ def train(
 
 @app.command()
 def drift(
-    version: Version,
+    version: Trained,
     input_: Input = None,
     since: Annotated[str, typer.Option(help="without --input, of the store: `7d` ago, or a time")] = "7d",
     models: Models = None,
     as_json: Json = False,
 ) -> None:
-    """How far what agents do now is from what a version was trained on; exit code 1 where it no longer fits.
+    """How far what agents do now is from what a version was trained on; exit code 1 where it no longer fits, 2: an error.
 
     The population stability index of each feature: below 0.1 nothing has changed, above 0.25 it has.
     """
-    registry = _registry(models)
-    if input_:
-        found = drift_since(registry, version, files=input_)
-    else:
-        with open_store() as store:
-            found = drift_since(registry, version, store=store, since=since)
+    try:
+        found = _drift(_registry(models), version, input_, since)
+    except VaultakError as e:
+        raise ConfigurationError(str(e)) from None  # exit code 2: 1 is an answer
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:
         rows = [(one.feature, f"{one.index:.3f}", _reading(one.index)) for one in found]
         print_table(["feature", "index", "reads"], rows)
     raise typer.Exit(int(any(one.index > DRIFTED for one in found)))
+
+
+def _drift(registry: Registry, version: str, files: list[Path] | None, since: str) -> list[FeatureDrift]:
+    if files:
+        return drift_since(registry, version, files=files)
+    with open_store() as store:
+        return drift_since(registry, version, store=store, since=since)
 
 
 def _reading(index: float) -> str:
@@ -93,7 +100,7 @@ def list_(models: Models = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(version: Version, models: Models = None, as_json: Json = False) -> None:
+def show(version: Trained, models: Models = None, as_json: Json = False) -> None:
     """What is known of a version: window, metrics, checksum."""
     _show(_registry(models).record(version), as_json)
 
