@@ -59,7 +59,7 @@ def drift(
     models: Models = None,
     as_json: Json = False,
 ) -> None:
-    """How far what agents do now is from what a version was trained on; exit code 1 where it no longer fits, 2: an error.
+    """How far what agents do now is from what a version was trained on; exits 1 where it no longer fits, 2 on an error.
 
     The population stability index of each feature: below 0.1 nothing has changed, above 0.25 it has.
     """
