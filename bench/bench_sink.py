@@ -17,7 +17,7 @@ from typing import cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from bench.timing import say, table
+from bench.timing import processor_s, say, table
 from vaultak.config import Settings
 from vaultak.emitter import Emitter
 from vaultak.redact import Redactor
@@ -76,7 +76,10 @@ def _measure(server: ClickHouseServer, batches: list[list[Record]], folder: Path
             rows = sum(len(data[0]) for *_, data in columns)
         for name in PARTS:
             admin.command(f"TRUNCATE TABLE {name}")
+        cpu = time.process_time(), processor_s(server.pids)
         whole_s = asyncio.run(_by_the_sink(server.dsn("writer"), folder, batches))
+        own_us = (time.process_time() - cpu[0]) / BATCHES / ACTIONS * 1e6
+        server_us = (processor_s(server.pids) - cpu[1]) / BATCHES / ACTIONS * 1e6
         assert admin.query("SELECT count() FROM actions").rows[0][0] == ACTIONS * BATCHES
         bare_s = sum(sorted(bare)[1:-1]) / (BATCHES - 2)
         table(
@@ -92,6 +95,11 @@ def _measure(server: ClickHouseServer, batches: list[list[Record]], folder: Path
             f"one step after the other {rows * BATCHES / total:,.0f} rows/s: "
             + ", ".join(f"{name} {spent / total:.0%}" for name, spent in parts.items())
         )
+        kinds = {r.topic: 0 for r in batches[0]}
+        for r in batches[0]:
+            kinds[r.topic] += len(r.value or b"")
+        wire = ", ".join(f"{name.rpartition('.')[2]} {size / ACTIONS:,.0f} bytes" for name, size in kinds.items())
+        say(f"for each action: sink {own_us:.0f} us of a processor, ClickHouse {server_us:.0f} us; {wire}")
         _sizes(admin)
 
 

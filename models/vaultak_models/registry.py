@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from vaultak_models.model import ModelError, RiskModel
 from vaultak_models.training import Fitted
 
 RECORD = "record.json"
+FILES = ("model.npz", "manifest.json", RECORD)
 CURRENT = "current.json"
 SHIPPED = "shipped"
 """The model of the package: what judges until another one is promoted."""
@@ -72,6 +74,8 @@ class Current(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: str = SHIPPED
     before: tuple[str, ...] = ()
+    epoch: int = 0
+    """Of the newest promotion that was heard of, or told to others: what is older changes nothing."""
 
 
 class Registry:
@@ -172,7 +176,7 @@ class Registry:
         now = self.current()
         if now.version == version:
             return now
-        return self._set(Current(version, (*now.before, now.version)[-MAX_BEFORE:]))
+        return self._set(Current(version, (*now.before, now.version)[-MAX_BEFORE:], now.epoch))
 
     def roll_back(self) -> Current:
         """Let the version judge that did before. Raises `RegistryError` where there was none, or it cannot be used."""
@@ -182,7 +186,54 @@ class Registry:
         *before, version = now.before
         if version != SHIPPED:
             self.load(version)
-        return self._set(Current(version, tuple(before)))
+        return self._set(Current(version, tuple(before), now.epoch))
+
+    def heard(self, epoch: int) -> None:
+        """A promotion was told to others: theirs that are older no longer count here."""
+        now = self.current()
+        if epoch > now.epoch:
+            self._set(Current(now.version, now.before, epoch))
+
+    def files_of(self, version: str) -> dict[str, bytes]:
+        """What another host needs to have this version; nothing for the package's. Raises `RegistryError`."""
+        if version == SHIPPED:
+            return {}
+        self.load(version)
+        try:
+            return {name: (self.path(version) / name).read_bytes() for name in FILES}
+        except OSError as e:
+            raise RegistryError(f"model `{version}` cannot be read: {e.strerror or e}") from None
+
+    def take_over(self, version: str, files: Mapping[str, bytes], epoch: int) -> Current:
+        """Add a version that was promoted elsewhere, checked as any other, and let it judge. Raises `RegistryError`."""
+        now = self.current()
+        if version != SHIPPED and version not in self.versions():
+            self._receive(version, files)
+        if version != SHIPPED:
+            self.load(version)
+        before = now.before if now.version == version else (*now.before, now.version)[-MAX_BEFORE:]
+        return self._set(Current(version, before, max(epoch, now.epoch)))
+
+    def _receive(self, version: str, files: Mapping[str, bytes]) -> None:
+        final = self.path(version)
+        if set(files) != set(FILES):
+            raise RegistryError(f"model `{version}` came with {sorted(files)[:5]}, not with {', '.join(FILES)}")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.directory))
+            try:
+                for name, content in files.items():
+                    (incoming / name).write_bytes(content)
+                found = RiskModel.load(incoming).version
+                if found != version:
+                    raise RegistryError(f"model `{version}` cannot be used: its arrays are those of {found}")
+                incoming.chmod(0o755)
+                os.rename(incoming, final)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+        except (ModelError, OSError) as e:
+            if not final.exists():
+                raise RegistryError(f"model `{version}` cannot be used: {e}") from None
 
     def judging(self) -> Path | None:
         """Where the version that judges is; `None`: in the package. Raises `RegistryError`."""

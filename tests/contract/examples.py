@@ -97,6 +97,16 @@ EXAMPLES = {
         signature="ab" * 64,
         key_id="0123456789abcdef",
     ),
+    "model-promotion": wire.ModelPromotion(
+        promotion_id="0199d3c4-7f00-7000-8000-00000000000a",
+        epoch=1_772_438_922_539_518,
+        ts="2026-03-02T08:08:42.539518Z",
+        issued_by="ada",
+        version="1-0123456789ab",
+        files={"model.npz": b"PK", "manifest.json": b"{}", "record.json": b"{}"},
+        signature="ab" * 64,
+        key_id="0123456789abcdef",
+    ),
     "dead-letter": wire.DeadLetter(
         reason="invalid",
         detail="missing required field `agent_id`",

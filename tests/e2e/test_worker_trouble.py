@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.worker_process import WorkerProcess, publish, read_until, reader, running_worker
+from vaultak import wire
 from vaultak.wire import Topics, decode_dead_letter, decode_verdict
 from vaultak_devstack.broker import Broker
 from vaultak_devstack.broker_embedded import EmbeddedBroker
-from vaultak_devstack.keys import policy_signer
+from vaultak_devstack.keys import policy_signer, promotion_signer
 from vaultak_devstack.ports import free_port
 from vaultak_devstack.topics import ensure_topics
 from vaultak_models.model import RiskModel
-from vaultak_models.registry import Window
+from vaultak_models.registry import Registry, Window
 from vaultak_models.training import Fitted
 from vaultak_streams.models import registry_of
+from vaultak_streams.models.promotions import publish as promote
 from vaultak_streams.policy import bundle_from
 from vaultak_streams.policy.push import push
 
@@ -138,11 +142,8 @@ async def test_a_promoted_model_judges_from_the_next_action_on(broker: Broker, t
     servers = broker.bootstrap_servers
     with running_worker(servers, topics, tmp_path) as worker:
         before = (await worker.until(lambda status: status.state == "running")).model_version
-        shipped = RiskModel.load()
         registry = registry_of(worker.settings)
-        fitted = Fitted(shipped._replace(knots=shipped.knots + 1.0), (), {})
-        window = Window("a test", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 1, 1, 0)
-        version = registry.add(fitted, window, trained_at="2026-03-03T00:00:00.000000Z").version
+        version = trained(registry)
         async with reader(servers, topics.verdicts) as verdicts:
             await publish(servers, topics.actions, [(b"bot", action(n)) for n in range(10)])
             found = await read_until(verdicts, lambda found: len(found) >= 10)
@@ -153,3 +154,53 @@ async def test_a_promoted_model_judges_from_the_next_action_on(broker: Broker, t
     judged = [decode_verdict(record.value) for record in found]
     assert [verdict.action_id for verdict in judged] == [f"a-{n}" for n in range(20)]
     assert [verdict.model_version for verdict in judged] == [before] * 10 + [version] * 10
+
+
+async def test_a_promotion_reaches_workers_on_other_hosts_if_it_is_signed_by_who_is_trusted_there(
+    broker: Broker, topics: Topics, tmp_path: Path
+) -> None:
+    servers = broker.bootstrap_servers
+    here, there, stranger = (tmp_path / name for name in ("here", "there", "stranger"))
+    for host in (here, there, stranger):
+        host.mkdir()
+    operator = WorkerProcess(servers, topics, here).settings
+    sign = promotion_signer(here)
+    shutil.copytree(here / "keys" / "trusted", there / "keys" / "trusted")
+    with running_worker(servers, topics, there) as worker:
+        shipped = (await worker.until(lambda status: status.state == "running")).model_version
+        registry = registry_of(operator)
+        version = trained(registry)
+        registry.promote(version)
+        await promote(operator, sign, registry)
+        await worker.until(lambda status: status.model_version == version)
+        assert registry_of(worker.settings).record(version) == registry.record(version)
+
+        forged = registry_of(WorkerProcess(servers, topics, stranger).settings)
+        forged.promote(trained(forged, by=2.0))
+        await promote(operator, promotion_signer(stranger), forged)
+        registry.roll_back()
+        damaged = sign(
+            wire.ModelPromotion(
+                promotion_id=wire.uuid7(), epoch=time.time_ns() // 1000, ts=wire.format_ts(time.time()),
+                issued_by="operator", version="1-0123456789ab", files=registry.files_of(version),
+            )
+        )  # fmt: skip
+        await publish(servers, topics.models, [(b"1", wire.encode(damaged)), (b"2", b"{}")])
+        await promote(operator, sign, registry)
+        status = await worker.until(lambda status: status.model_version == shipped)
+        assert status.model_version == shipped
+        worker.stop()
+        worker.start()
+        status = await worker.until(lambda status: status.state == "running")
+        assert status.model_version == shipped, "a restart goes by the newest"
+    assert "is refused: key" in worker.log
+    assert "cannot be used: its arrays are those of" in worker.log
+    assert registry_of(worker.settings).versions() == [version]
+
+
+def trained(registry: Registry, by: float = 1.0) -> str:
+    """A version that judges otherwise than the package's."""
+    shipped = RiskModel.load()
+    fitted = Fitted(shipped._replace(knots=shipped.knots + by), (), {})
+    window = Window("a test", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", 1, 1, 0)
+    return registry.add(fitted, window, trained_at="2026-03-03T00:00:00.000000Z").version

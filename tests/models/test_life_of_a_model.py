@@ -134,12 +134,12 @@ def test_the_commands(registry: Registry, capsys: pytest.CaptureFixture[str], tm
         return code, capsys.readouterr().out
 
     (version,) = registry.versions()
-    assert run("promote", version)[0] == 0
+    assert run("promote", version, "--local")[0] == 0
     code, printed = run("list", "--json")
     listed: dict[str, Any] = json.loads(printed)
     assert (code, listed["judging"], listed["versions"][0]["version"]) == (0, version, version)
     assert "rows_left_out" in run("show", version)[1]
-    assert run("rollback")[0] == 0
+    assert run("rollback", "--local")[0] == 0
     assert run("promote", "1-0123456789ab")[0] == 1
     few = tmp_path / "few.jsonl"
     few.write_text("{}\n")

@@ -1,4 +1,4 @@
-"""Ed25519 over the canonical JSON of a command or a policy without `signature` and `key_id`; who is trusted to sign.
+"""Ed25519 over the canonical JSON of a command, policy or promotion without `signature` and `key_id`; whom to trust.
 
 A key's id is the first 16 hex digits of the SHA-256 of its public half. Public keys come from
 `VAULTAK_CONTROL_PUBLIC_KEYS` (hex, or `key_id:hex`, separated by commas) or from `keys/trusted/*.pub` in the data
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from vaultak.errors import ConfigurationError
-from vaultak.wire import Command, PolicyRecord, canonical_json
+from vaultak.wire import Command, ModelPromotion, PolicyRecord, canonical_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 log = logging.getLogger("vaultak.control")
 
-Signed = TypeVar("Signed", Command, PolicyRecord)
+Signed = TypeVar("Signed", Command, PolicyRecord, ModelPromotion)
+Message = Command | PolicyRecord | ModelPromotion
 _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
 
@@ -42,7 +43,7 @@ def key_id_of(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def signed_bytes(message: Command | PolicyRecord) -> bytes:
+def signed_bytes(message: Message) -> bytes:
     return canonical_json(message, without=("signature", "key_id"))
 
 
@@ -53,7 +54,7 @@ def sign(message: Signed, private_key: Ed25519PrivateKey) -> Signed:
     return msgspec.structs.replace(message, signature=signature, key_id=key_id_of(public))
 
 
-def verify(message: Command | PolicyRecord, trusted: Mapping[str, bytes]) -> str:
+def verify(message: Message, trusted: Mapping[str, bytes]) -> str:
     """Empty when a trusted key signed exactly this message; else the reason why not."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -78,7 +79,7 @@ class TrustStore:
         self._seen = self._change()
         self.keys = self._load()
 
-    def verify(self, message: Command | PolicyRecord) -> str:
+    def verify(self, message: Message) -> str:
         """Empty when the message is to be obeyed as far as its signature goes; else the reason."""
         if (change := self._change()) != self._seen or message.key_id not in self.keys:
             self._seen, self.keys = change, self._load()

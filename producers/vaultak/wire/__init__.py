@@ -15,6 +15,7 @@ from vaultak.wire.codec import (
     decode_dead_letter,
     decode_event,
     decode_policy,
+    decode_promotion,
     decode_state,
     decode_verdict,
     encode,
@@ -35,6 +36,7 @@ from vaultak.wire.events import (
 from vaultak.wire.headers import CONTENT_TYPE_JSON, ce_headers
 from vaultak.wire.ids import derived_uuid7, uuid7
 from vaultak.wire.incidents import Incident, IncidentStatus
+from vaultak.wire.models import ModelPromotion
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import format_ts, parse_ts, parse_ts_us
 from vaultak.wire.topics import Topics
@@ -65,6 +67,7 @@ __all__ = [
     "Incident",
     "IncidentStatus",
     "Local",
+    "ModelPromotion",
     "Outcome",
     "OutcomeStatus",
     "PolicyRecord",
@@ -80,6 +83,7 @@ __all__ = [
     "decode_dead_letter",
     "decode_event",
     "decode_policy",
+    "decode_promotion",
     "decode_state",
     "decode_verdict",
     "derived_uuid7",

@@ -10,6 +10,7 @@ import msgspec
 from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Event
+from vaultak.wire.models import ModelPromotion
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import parse_ts_us
 from vaultak.wire.verdicts import Verdict
@@ -54,6 +55,7 @@ _verdicts = msgspec.json.Decoder(Verdict)
 _commands = msgspec.json.Decoder(Command)
 _states = msgspec.json.Decoder(StateRecord)
 _policies = msgspec.json.Decoder(PolicyRecord)
+_promotions = msgspec.json.Decoder(ModelPromotion)
 _acks = msgspec.json.Decoder(Ack)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
@@ -112,6 +114,10 @@ def decode_command(value: bytes | None) -> Command:
 
 def decode_policy(value: bytes | None) -> PolicyRecord:
     return _decode(_policies, value)
+
+
+def decode_promotion(value: bytes | None) -> ModelPromotion:
+    return _decode(_promotions, value)
 
 
 def decode_state(value: bytes | None) -> StateRecord:

@@ -17,6 +17,7 @@ from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Action, Context, Outcome
 from vaultak.wire.incidents import Incident
+from vaultak.wire.models import ModelPromotion
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.verdicts import Verdict
 
@@ -30,6 +31,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "ack": Ack,
     "incident": Incident,
     "policy": PolicyRecord,
+    "model-promotion": ModelPromotion,
     "dead-letter": DeadLetter,
     "anchor": Anchor,
 }

@@ -36,6 +36,7 @@ from vaultak_streams.metrics.endpoint import Health
 from vaultak_streams.metrics.worker import WorkerMeter
 from vaultak_streams.models import registry_of
 from vaultak_streams.models.following import follow_models
+from vaultak_streams.models.promotions import follow_promotions
 from vaultak_streams.pipeline.step import Pipeline
 from vaultak_streams.policy_files import load_policy
 
@@ -94,6 +95,7 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     following = [asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))]
     if options.model is None:
         following.append(asyncio.create_task(follow_models(registry, version, swap)))
+        following.append(asyncio.create_task(follow_promotions(settings, registry)))
     health = Health(status.not_ready, status.silent_s)
     try:
         with attach(options.name, settings, lambda: meter.families(status), health):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +10,16 @@ import msgspec
 import typer
 
 from vaultak.errors import ConfigurationError, VaultakError
+from vaultak_devstack.keys import promotion_signer
 from vaultak_models.drift import DRIFTED, NOTABLE, FeatureDrift
 from vaultak_models.registry import ModelRecord, Refused, Registry
 from vaultak_streams.cli.connections import current_settings, open_store
-from vaultak_streams.cli.output import print_json, print_table, say
+from vaultak_streams.cli.output import print_json, print_table, say, warn
 from vaultak_streams.models import registry_of
+from vaultak_streams.models.promotions import publish
 from vaultak_streams.models.training import drift_since
 from vaultak_streams.models.training import train as train_model
+from vaultak_streams.operate import BrokerUnavailableError
 
 app = typer.Typer(help="Models of behaviour: train, promote, take back.", no_args_is_help=True)
 
@@ -28,6 +32,7 @@ Input = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Trained = Annotated[str, typer.Argument(help="as `vaultak model list` shows it")]
+Local = Annotated[bool, typer.Option("--local", help="for the workers of this data directory alone")]
 Version = Annotated[str, typer.Argument(help="as `vaultak model list` shows it; `shipped` is the package's")]
 
 
@@ -106,16 +111,31 @@ def show(version: Trained, models: Models = None, as_json: Json = False) -> None
 
 
 @app.command()
-def promote(version: Version, models: Models = None) -> None:
-    """Let a version judge: the workers of this data directory take it over within seconds, without a restart."""
-    current = _registry(models).promote(version)
+def promote(version: Version, models: Models = None, local: Local = False) -> None:
+    """Let a version judge: all workers of the deployment take it over within seconds, without a restart."""
+    registry = _registry(models)
+    current = registry.promote(version)
     say(f"{current.version} judges; before it {current.before[-1] if current.before else 'nothing else'}")
+    _tell(registry, local)
 
 
 @app.command()
-def rollback(models: Models = None) -> None:
-    """Let the version judge that did before the last promotion."""
-    say(f"{_registry(models).roll_back().version} judges")
+def rollback(models: Models = None, local: Local = False) -> None:
+    """Let the version judge that did before the last promotion, everywhere."""
+    registry = _registry(models)
+    say(f"{registry.roll_back().version} judges")
+    _tell(registry, local)
+
+
+def _tell(registry: Registry, local: bool) -> None:
+    """Workers of this data directory see it by themselves; those elsewhere have to be told."""
+    if local:
+        return
+    settings = current_settings()
+    try:
+        asyncio.run(publish(settings, promotion_signer(settings.data_dir), registry))
+    except BrokerUnavailableError as e:
+        warn(f"only the workers of this data directory know: {e}")
 
 
 def _registry(directory: Path | None) -> Registry:
