@@ -59,6 +59,7 @@ class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trained_at: str
     window: Window
     metrics: dict[str, float]
+    """As `Fitted`, and `unreadable`: how many lines or rows of the window were no events."""
     reference: Reference
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from vaultak.wire import format_ts
@@ -27,10 +28,11 @@ def train(
 
     Raises `TooLittleError`, `RegistryError`, `RecordingError`, and what the store raises.
     """
-    gathering, source = _gathered(registry, files, store, since)
+    gathering, source, unreadable = _gathered(registry, files, store, since)
     rows, left_out = gathering.rows()
     # Bounded by the shipped model, always: however often one trains, nothing comes to look ten times as ordinary.
     fitted = fit_model(rows, left_out, RiskModel.load())
+    fitted = msgspec.structs.replace(fitted, metrics={**fitted.metrics, "unreadable": float(unreadable)})
     counters = gathering.counters
     window = Window(
         source=source[:500],
@@ -56,7 +58,7 @@ def drift_since(
     Raises `TooLittleError` where there is nothing to compare, and as `train`.
     """
     record = registry.record(version)
-    gathering, _ = _gathered(registry, files, store, since)
+    gathering, _, _ = _gathered(registry, files, store, since)
     rows, _ = gathering.rows()
     if not rows:
         raise TooLittleError("no action of an agent with a baseline to compare with")
@@ -65,14 +67,15 @@ def drift_since(
 
 def _gathered(
     registry: Registry, files: Sequence[Path], store: Store | None, since: str | None
-) -> tuple[Gathering, str]:
+) -> tuple[Gathering, str, int]:
+    """What was gathered, from where, and how many lines or rows were no events."""
     profiles = Roster(AgentProfile.from_bytes)  # small but for the agents that are at work
     gathering = Gathering(RiskModel.load(registry.judging()), profiles)
     if store is not None:
-        from_store(gathering, store, since)
-        return gathering, f"the store {store.database}" + (f", last {since}" if since else "")
-    from_files(gathering, files)
-    return gathering, ", ".join(path.name for path in files)
+        counted = from_store(gathering, store, since)
+        return gathering, f"the store {store.database}" + (f", last {since}" if since else ""), counted["unreadable"]
+    counted = from_files(gathering, files)
+    return gathering, ", ".join(path.name for path in files), counted["unreadable"]
 
 
 def _text(ts_us: int) -> str:
