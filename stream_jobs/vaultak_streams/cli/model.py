@@ -14,12 +14,15 @@ from vaultak_devstack.keys import promotion_signer
 from vaultak_models.drift import DRIFTED, NOTABLE, FeatureDrift
 from vaultak_models.registry import ModelRecord, Refused, Registry
 from vaultak_streams.cli.connections import current_settings, open_store
-from vaultak_streams.cli.output import print_json, print_table, say, warn
+from vaultak_streams.cli.output import print_json, print_table, safe, say, warn
 from vaultak_streams.models import registry_of
+from vaultak_streams.models.comparison import Change, Comparison
+from vaultak_streams.models.comparison import compare as compare_models
 from vaultak_streams.models.promotions import publish
 from vaultak_streams.models.training import drift_since
 from vaultak_streams.models.training import train as train_model
 from vaultak_streams.operate import BrokerUnavailableError
+from vaultak_streams.policy_files import load_policy
 
 app = typer.Typer(help="Models of behaviour: train, promote, take back.", no_args_is_help=True)
 
@@ -78,6 +81,56 @@ def drift(
         rows = [(one.feature, f"{one.index:.3f}", _reading(one.index)) for one in found]
         print_table(["feature", "index", "reads"], rows)
     raise typer.Exit(int(any(one.index > DRIFTED for one in found)))
+
+
+@app.command()
+def compare(
+    before: Version,
+    after: Version,
+    input_: Input = None,
+    since: Annotated[str, typer.Option(help="without --input, of the store: `7d` ago, or a time")] = "7d",
+    policy: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="policy file")] = None,
+    models: Models = None,
+    as_json: Json = False,
+) -> None:
+    """Which decisions would be others if AFTER judged instead of BEFORE, by agent, with examples.
+
+    Both judge the same recorded actions by the code that the worker runs, each with baselines of its own, which
+    start empty. Nothing that judges is touched.
+    """
+    registry = _registry(models)
+    rules = load_policy(policy or current_settings().policy)
+    if input_:
+        found = compare_models(registry, before, after, policy=rules, files=input_)
+    else:
+        with open_store() as store:
+            found = compare_models(registry, before, after, policy=rules, store=store, since=since)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        _show_comparison(found)
+
+
+def _show_comparison(found: Comparison) -> None:
+    say(
+        f"{found.actions:,} actions: {found.changed:,} decisions would be others, {found.stricter:,} of them stricter; "
+        f"{found.risk_changed:,} risks, by {found.largest_difference:.4f} at most"
+    )
+    if found.unreadable:
+        warn(f"{found.unreadable:,} lines or rows could not be judged")
+    if found.changes:
+        rows = [
+            (safe(change.agent_id), change.before, change.after, f"{change.count:,}", _example(change))
+            for change in found.changes
+        ]
+        print_table(["agent", found.before, found.after, "actions", "for example"], rows)
+    if found.not_shown:
+        warn(f"{found.not_shown:,} more of further kinds")
+
+
+def _example(change: Change) -> str:
+    one = change.examples[0]
+    return safe(f"{one.action_id}: {one.risk_before:.2f} -> {one.risk_after:.2f}")
 
 
 def _drift(registry: Registry, version: str, files: list[Path] | None, since: str) -> list[FeatureDrift]:

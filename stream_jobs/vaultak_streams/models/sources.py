@@ -44,6 +44,13 @@ def from_store(gathering: Gathering, store: Store, since: str | None) -> Counter
     return counted
 
 
+def stored_values(store: Store, since: str | None) -> Iterator[bytes]:
+    """The events that are stored since then, agent by agent, each agent's in order. Raises as `from_store`."""
+    window = {"since": moment("--since", since) or LONG_AGO, "until": FAR_AHEAD}
+    for (agent_id,) in store.query(_AGENTS, window).rows:
+        yield from _values(store, {**window, "agent": agent_id})
+
+
 _STOPPED: Final = """
 SELECT agent_id, session_id, toUnixTimestamp64Micro(ts) FROM actions
 WHERE ts >= {since:DateTime64(6, 'UTC')} AND ts <= {until:DateTime64(6, 'UTC')}
