@@ -23,12 +23,20 @@ class Node(msgspec.Struct, frozen=True):
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 
+_OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
+
+
 class Secured(msgspec.Struct, frozen=True):
-    """A second listener for clients: TLS, SCRAM-SHA-512, and ACLs for all but who comes in plain text (loopback)."""
+    """A second listener for clients: TLS on both sides, SCRAM-SHA-512 or OAUTHBEARER, and ACLs.
+
+    They are for all but who comes in plain text (loopback).
+    """
 
     port: int
     certificate: Path
     """PEM: the broker's private key and its certificate chain."""
+    authority: Path
+    """PEM: who signs clients' certificates."""
 
 
 def secured_properties(node: Node, secured: Secured) -> dict[str, str]:
@@ -40,7 +48,12 @@ def secured_properties(node: Node, secured: Secured) -> dict[str, str]:
         "listeners": f"{plain},{own},CONTROLLER://{LOOPBACK}:{node.controller_port}",
         "advertised.listeners": f"{plain},{own}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
-        f"{listener}sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"{listener}sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
+        # Unsigned tokens: enough to see that clients present theirs.
+        f"{listener}oauthbearer.sasl.jaas.config": f'{_OAUTH} required unsecuredLoginStringClaim_sub="broker";',
+        f"{listener}ssl.client.auth": "required",
+        f"{listener}ssl.truststore.type": "PEM",
+        f"{listener}ssl.truststore.location": str(secured.authority),
         f"{listener}scram-sha-512.sasl.jaas.config": f"{_SCRAM} required;",
         f"{listener}ssl.keystore.type": "PEM",
         f"{listener}ssl.keystore.location": str(secured.certificate),

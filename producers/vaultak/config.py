@@ -28,8 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: Path | None = None
     clickhouse_dsn: str | None = None
     kafka_security: dict[str, str] = {}
-    """Keyword arguments for aiokafka: `security_protocol`, `sasl_mechanism`, `sasl_plain_username`, ...; `ssl_cafile`
-    is turned into an SSL context by whoever connects."""
+    """Keyword arguments for aiokafka: `security_protocol`, `sasl_mechanism`, `sasl_plain_username`, ...; files (`ssl_`)
+    and where tokens come from (`oauth_`) are turned into what it takes by `vaultak.kafka_clients`."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -103,7 +103,15 @@ _SECURITY = {
     "sasl_plain_username": ("VAULTAK_KAFKA_SASL_USERNAME", "KAFKA_SASL_USERNAME"),
     "sasl_plain_password": ("VAULTAK_KAFKA_SASL_PASSWORD", "KAFKA_SASL_PASSWORD"),
     "ssl_cafile": ("VAULTAK_KAFKA_SSL_CAFILE", "KAFKA_SSL_CAFILE"),
+    "ssl_certfile": ("VAULTAK_KAFKA_SSL_CERTFILE", "KAFKA_SSL_CERTFILE"),
+    "ssl_keyfile": ("VAULTAK_KAFKA_SSL_KEYFILE", "KAFKA_SSL_KEYFILE"),
+    "oauth_url": ("VAULTAK_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"),
+    "oauth_client_id": ("VAULTAK_KAFKA_SASL_OAUTHBEARER_CLIENT_ID", "KAFKA_SASL_OAUTHBEARER_CLIENT_ID"),
+    "oauth_client_secret": ("VAULTAK_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"),
+    "oauth_scope": ("VAULTAK_KAFKA_SASL_OAUTHBEARER_SCOPE", "KAFKA_SASL_OAUTHBEARER_SCOPE"),
 }
+_TOKEN_FILE = ("VAULTAK_KAFKA_SASL_OAUTHBEARER_TOKEN_FILE", "KAFKA_SASL_OAUTHBEARER_TOKEN_FILE")
+"""A name, not a value: what is in the file changes."""
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
@@ -114,4 +122,21 @@ def _security(env: Mapping[str, str]) -> dict[str, str]:
         raise ConfigurationError(
             f"KAFKA_SECURITY_PROTOCOL: `{protocol[:40]}` is unknown; use one of {', '.join(_PROTOCOLS)}"
         )
+    if token_file := next((value for name in _TOKEN_FILE if (value := env.get(name, "").strip())), ""):
+        found["oauth_token_file"] = token_file
+    if found.get("sasl_mechanism") == "OAUTHBEARER":
+        _check_oauth(found)
     return found
+
+
+def _check_oauth(found: Mapping[str, str]) -> None:
+    if "oauth_token_file" in found:
+        return
+    if missing := [name for name in ("oauth_url", "oauth_client_id", "oauth_client_secret") if name not in found]:
+        names = ", ".join(_SECURITY[name][1] for name in missing)
+        raise ConfigurationError(f"{names}: not set; OAUTHBEARER needs them, or {_TOKEN_FILE[1]}")
+    url = found["oauth_url"]
+    if not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:")):
+        raise ConfigurationError(
+            f"{_SECURITY['oauth_url'][1]}: `{url[:80]}` is not https: the secret would be readable"
+        )

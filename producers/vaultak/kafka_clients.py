@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from pathlib import Path
 from typing import Any
 
 from vaultak.config import Settings
@@ -42,15 +43,37 @@ async def end_client(client: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
 
 
 def client_kwargs(settings: Settings) -> dict[str, Any]:
-    """What every client needs to connect. Raises `ConfigurationError` when the CA file cannot be used."""
+    """What every client needs to connect. Raises `ConfigurationError` when a certificate or key cannot be used."""
     kwargs: dict[str, Any] = {"bootstrap_servers": settings.bootstrap_servers, **settings.kafka_security}
-    ca_file = kwargs.pop("ssl_cafile", None)
+    ca_file, cert_file, key_file = (kwargs.pop(f"ssl_{name}", None) for name in ("cafile", "certfile", "keyfile"))
     if "SSL" in kwargs.get("security_protocol", ""):
         try:
-            kwargs["ssl_context"] = ssl.create_default_context(cafile=ca_file)
+            context = kwargs["ssl_context"] = ssl.create_default_context(cafile=ca_file)
         except OSError as e:
             raise ConfigurationError(f"KAFKA_SSL_CAFILE: cannot use `{ca_file}`: {e}") from None
+        try:
+            if cert_file:
+                context.load_cert_chain(cert_file, key_file)
+        except OSError as e:
+            raise ConfigurationError(f"KAFKA_SSL_CERTFILE: cannot use `{cert_file}`: {e}") from None
+    oauth = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith("oauth_")}
+    if kwargs.get("sasl_mechanism") == "OAUTHBEARER":
+        kwargs["sasl_oauth_token_provider"] = _tokens(**oauth)
     return kwargs
+
+
+def _tokens(
+    oauth_token_file: str = "",
+    oauth_url: str = "",
+    oauth_client_id: str = "",
+    oauth_client_secret: str = "",
+    oauth_scope: str = "",
+) -> Any:
+    from vaultak.kafka_tokens import FileToken, IssuedToken
+
+    if oauth_token_file:
+        return FileToken(Path(oauth_token_file))
+    return IssuedToken(oauth_url, oauth_client_id, oauth_client_secret, oauth_scope)
 
 
 def fetch_wait_ms(settings: Settings) -> int:

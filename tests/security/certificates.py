@@ -28,8 +28,15 @@ class Authority:
 
     def server(self, path: Path) -> Path:
         """Key and certificate of a server on 127.0.0.1."""
+        return self._signed(path, "broker")
+
+    def client(self, path: Path, name: str) -> Path:
+        """Key and certificate of a client, in one file."""
+        return self._signed(path, name)
+
+    def _signed(self, path: Path, common_name: str) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         built = _builder(name, self._name, key.public_key()).add_extension(here, critical=False)
         certificate = built.sign(self._key, hashes.SHA256())

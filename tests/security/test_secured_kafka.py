@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +55,19 @@ class Deployment:
             "KAFKA_SASL_USERNAME": role,
             "KAFKA_SASL_PASSWORD": PASSWORDS[role],
             "KAFKA_SSL_CAFILE": str(self.authority),
+            "KAFKA_SSL_CERTFILE": str(self.folder / "client.pem"),
         }
+
+    def with_token(self, text: str) -> Settings:
+        """Named by a token instead of a password."""
+        (self.folder / "token").write_text(text)
+        return self.settings(
+            "agent",
+            KAFKA_SASL_MECHANISM="OAUTHBEARER",
+            KAFKA_SASL_USERNAME="",
+            KAFKA_SASL_PASSWORD="",
+            KAFKA_SASL_OAUTHBEARER_TOKEN_FILE=str(self.folder / "token"),
+        )
 
     def settings(self, role: str, **changes: str) -> Settings:
         return Settings.from_env(self.environment(role) | changes)
@@ -64,13 +79,14 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         pytest.skip(f"no Apache Kafka here: {reason}")
     folder = tmp_path_factory.mktemp("secured")
     authority, port = Authority("the authority of these tests"), free_port()
-    secured = Secured(port, authority.server(folder / "broker.pem"))
+    authority.client(folder / "client.pem", "a client")
+    secured = Secured(port, authority.server(folder / "broker.pem"), authority.trusted(folder / "authority.pem"))
     with KafkaBroker(folder / "kafka", secured=secured, users=PASSWORDS) as broker:
         asyncio.run(ensure_topics(broker.bootstrap_servers, PREFIX))
         open_to_us = Settings.from_env({"VAULTAK_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
         principals = {role: [f"User:{role}"] for role in ROLES}
         asyncio.run(apply_acls(open_to_us, acls_for(principals, PREFIX)))
-        yield Deployment(folder, broker, port, authority.trusted(folder / "authority.pem"))
+        yield Deployment(folder, broker, port, folder / "authority.pem")
 
 
 async def rights(settings: Settings) -> dict[str, tuple[bool, bool]]:
@@ -131,11 +147,39 @@ def test_each_role_may_do_what_is_declared_and_nothing_else(deployment: Deployme
         {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"},
         {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"},
         {"KAFKA_SECURITY_PROTOCOL": "SSL"},
+        {"KAFKA_SSL_CERTFILE": ""},
     ],
 )
 def test_whoever_cannot_show_who_he_is_does_not_get_in(deployment: Deployment, changes: dict[str, str]) -> None:
     async def connect() -> None:
         producer = AIOKafkaProducer(**client_kwargs(deployment.settings("agent", **changes)), request_timeout_ms=3000)
+        try:
+            await producer.start()
+        finally:
+            await producer.stop()
+
+    with pytest.raises(KafkaError):
+        asyncio.run(connect())
+
+
+def token(name: str) -> str:
+    """A token that its issuer did not sign: what the broker of these tests takes."""
+    claims = {"sub": name, "iat": time.time() - 5, "exp": time.time() + 300}
+    parts = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)
+    )
+    return ".".join(parts) + "."
+
+
+def test_a_token_names_a_client_as_a_password_does(deployment: Deployment) -> None:
+    declared = roles()["agent"]
+    wanted = {topic: (topic in declared.write, topic in declared.read) for topic in TOPICS}
+    assert asyncio.run(rights(deployment.with_token(token("agent")))) == wanted
+
+
+def test_what_is_no_token_does_not_get_in(deployment: Deployment) -> None:
+    async def connect() -> None:
+        producer = AIOKafkaProducer(**client_kwargs(deployment.with_token("no token at all")), request_timeout_ms=3000)
         try:
             await producer.start()
         finally:
