@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from vaultak.wire.codec import UNREADABLE
 from vaultak_devstack.errors import StoreDamagedError
 from vaultak_devstack.files import write_private
 from vaultak_devstack.ports import LOOPBACK
@@ -60,7 +61,7 @@ def load_credentials(data_dir: Path) -> Credentials:
         return msgspec.json.decode(path.read_bytes(), type=Credentials)
     except FileNotFoundError:
         pass
-    except (OSError, msgspec.DecodeError) as e:
+    except (OSError, *UNREADABLE) as e:
         raise StoreDamagedError(f"ClickHouse: cannot read `{path}` ({e}); remove it to have new passwords") from None
     credentials = Credentials(*(secrets.token_hex(20) for _ in range(3)))
     write_private(path, msgspec.json.encode(credentials))

@@ -16,6 +16,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from vaultak.wire.codec import UNREADABLE
 from vaultak_devstack.errors import DevstackError
 from vaultak_devstack.files import write_private
 
@@ -48,7 +49,7 @@ class StackState(msgspec.Struct, frozen=True, kw_only=True):
             return None
         try:
             return msgspec.json.decode((data_dir / _STATE).read_bytes(), type=cls)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return None
 
     def save(self, data_dir: Path) -> None:

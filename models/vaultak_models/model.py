@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +16,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vaultak.wire.codec import UNREADABLE
 from vaultak_models.features import FEATURE_SET, FEATURES
 from vaultak_models.forest import Floats, Forest
 
 SHIPPED = Path(__file__).parent / "shipped"
 MAX_MODEL_BYTES = 64 * 1024 * 1024
+MAX_UNPACKED_BYTES = 4 * MAX_MODEL_BYTES
 FORMAT = 1
 
 
@@ -54,7 +59,7 @@ class RiskModel(NamedTuple):
         try:
             manifest = msgspec.json.decode((directory / "manifest.json").read_bytes(), type=Manifest)
             data = _read(directory / "model.npz")
-        except (OSError, msgspec.MsgspecError) as e:
+        except (OSError, *UNREADABLE) as e:
             raise ModelError(f"no model in `{directory}`: {e}") from None
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
             raise ModelError(f"`{directory / 'model.npz'}` is not the file that its manifest describes")
@@ -62,7 +67,7 @@ class RiskModel(NamedTuple):
             raise ModelError(f"the model in `{directory}` is for feature set {manifest.feature_set}, not {FEATURE_SET}")
         try:
             return _parse(data, f"{FEATURE_SET}-{manifest.sha256[:12]}")
-        except (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile) as e:
+        except _BROKEN as e:
             raise ModelError(f"the model in `{directory}` cannot be used: {e}") from None
 
     def save(self, directory: Path, *, made_by: str, trained_on: str) -> Manifest:
@@ -85,8 +90,17 @@ class RiskModel(NamedTuple):
 _ARRAYS = ("feature", "threshold", "path", "knots", "exceedance", "tail_knots", "tail_exceedance")
 
 
+_BROKEN = (
+    ValueError, LookupError, TypeError, EOFError, OSError, MemoryError, ArithmeticError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What unpacking foreign arrays can raise: all that zip, deflate and the arrays' headers come to."""
+
+
 def _parse(data: bytes, version: str) -> RiskModel:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        if sum(entry.file_size for entry in file.zip.infolist()) > MAX_UNPACKED_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
         arrays = {name: file[name] for name in _ARRAYS}
         depth, samples = (int(n) for n in file["shape"])
     forest = Forest(

@@ -17,6 +17,7 @@ from typing import Annotated
 import msgspec
 
 from vaultak.errors import VaultakError
+from vaultak.wire.codec import UNREADABLE
 from vaultak_models.drift import Reference
 from vaultak_models.model import ModelError, RiskModel
 from vaultak_models.training import Fitted
@@ -154,7 +155,7 @@ class Registry:
             model = RiskModel.load(path)
         except FileNotFoundError:
             raise RegistryError(f"there is no model `{version}` in `{self.directory}`") from None
-        except (OSError, ValueError, msgspec.MsgspecError) as e:
+        except (OSError, ValueError, *UNREADABLE) as e:
             raise RegistryError(f"model `{version}` cannot be used: {e}") from None
         if not model.version == record.version == version:
             raise RegistryError(f"model `{version}` cannot be used: its arrays are those of {model.version}")
@@ -167,7 +168,7 @@ class Registry:
                 return msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=Current)
         except FileNotFoundError:
             return Current()
-        except (OSError, msgspec.MsgspecError) as e:
+        except (OSError, *UNREADABLE) as e:
             raise RegistryError(f"`{self.directory / CURRENT}` cannot be used: {e}") from None
 
     def promote(self, version: str) -> Current:

@@ -158,3 +158,11 @@ def test_fresh_ids_differ_and_sort_by_time() -> None:
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_timestamps_round_trip_to_the_microsecond(ts_us: int) -> None:
     assert abs(wire.parse_ts_us(wire.format_ts(ts_us / 1e6)) - ts_us) <= 1
+
+
+@pytest.mark.parametrize(
+    "value", [b'"null"null', b'{"kind":"action"}null', b"null\xff", b'[null]{"a":null', b"[" * 5000 + b"null"]
+)
+def test_bytes_that_break_off_after_a_null_are_refused_as_any_other(value: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_event(value)

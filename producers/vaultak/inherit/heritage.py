@@ -14,6 +14,7 @@ import msgspec
 
 from vaultak.errors import VaultakError
 from vaultak.terms import Terms
+from vaultak.wire.codec import UNREADABLE
 
 VARIABLE = "VAULTAK_INHERIT"
 """`<SHA-256 of the file, hex>:<its path>`: a file that was exchanged is not obeyed."""
@@ -83,7 +84,7 @@ def take_over(value: str) -> Heritage:
         raise VaultakError(f"`{name}` is not what the parent handed down")
     try:
         return msgspec.json.decode(data, type=Heritage)
-    except msgspec.MsgspecError as e:
+    except UNREADABLE as e:
         raise VaultakError(f"`{name}` is not understood: {e}") from None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from vaultak.errors import PolicyError
 from vaultak.policy.rules import load_bundle
 from vaultak.policy.settings import PolicySettings
+from vaultak.wire.codec import UNREADABLE
 
 MAX_POLICY_BYTES = 16 * 1024 * 1024
 
@@ -45,6 +46,6 @@ def load_policy(path: Path) -> PolicySettings:
                 if isinstance(members, dict) and "format" in members:  # a bundle of rules, with no limits beside it
                     return PolicySettings(rules=load_bundle(path))
                 return policy_from(members, path)
-    except (tomllib.TOMLDecodeError, msgspec.DecodeError) as e:
+    except (tomllib.TOMLDecodeError, *UNREADABLE) as e:
         raise PolicyError(f"policy `{path}`: {e}") from None
     raise PolicyError(f"policy `{path}`: the SDK reads `.toml` and `.json`, not `{path.suffix}`")

@@ -24,6 +24,10 @@ MAX_FUTURE_SKEW_US = 24 * 3600 * 1_000_000
 T = TypeVar("T")
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding foreign bytes can raise."""
+
+
 class Reason(enum.StrEnum):
     """Why bytes were refused."""
 
@@ -77,7 +81,10 @@ def _decode(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T:
 
 def _without_nulls(value: bytes) -> bytes:
     """Producers in other languages often send an absent member as null: the same thing, as in canonical JSON."""
-    members = msgspec.json.decode(value)
+    try:
+        members = msgspec.json.decode(value)
+    except UNREADABLE:  # what is wrong came before: it was not read to its end
+        return value
     if not isinstance(members, dict):
         return value
     return _encoder.encode({k: v for k, v in members.items() if v is not None})

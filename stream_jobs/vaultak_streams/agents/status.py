@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from vaultak.wire import format_ts
+from vaultak.wire.codec import UNREADABLE
 from vaultak.wire.timestamps import parse_ts
 
 log = logging.getLogger("vaultak.worker")
@@ -86,5 +87,5 @@ def read_status(path: Path) -> WorkerStatus | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(MAX_STATUS_BYTES), type=WorkerStatus)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return None

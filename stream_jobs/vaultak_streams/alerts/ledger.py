@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from vaultak.wire.codec import UNREADABLE
 from vaultak_devstack.files import write_private
 from vaultak_streams.alerts.notice import Notice, Told
 
@@ -36,7 +37,7 @@ class Ledger:
                 return msgspec.json.decode(file.read(MAX_BYTES), type=Page)
         except FileNotFoundError:
             pass
-        except (OSError, msgspec.MsgspecError) as e:
+        except (OSError, *UNREADABLE) as e:
             log.warning("what was told before is not known", file=str(self._path), error=str(e))
         return Page()
 

@@ -19,6 +19,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vaultak.wire import Anchor, Head, format_ts
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.audit.anchors import FIRST, digest, signed
 
 EVERY_S = 60.0
@@ -115,7 +116,7 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[Line]:
             return  # cut short by a crash of its writer, who takes it back
         try:
             anchor = _decoder.decode(line)
-        except msgspec.MsgspecError as e:
+        except UNREADABLE as e:
             yield Line(path.name, number, None, f"is no anchor: {e}")
         else:
             flaw = "" if (anchor.number, anchor.prev_hash) == (number, before) else "does not follow the one before it"
@@ -153,5 +154,5 @@ def _go_on(file: IO[bytes]) -> tuple[int, str]:
         return 0, FIRST
     try:
         return _decoder.decode(last).number + 1, digest(last)
-    except msgspec.MsgspecError:  # somebody wrote into it: `read_anchors` tells, here it goes on
+    except UNREADABLE:  # somebody wrote into it: `read_anchors` tells, here it goes on
         return 0, digest(last)

@@ -14,6 +14,7 @@ from vaultak.config import Settings
 from vaultak.errors import VaultakError
 from vaultak.kafka_clients import client_kwargs, end_client, fetch_wait_ms
 from vaultak.wire import Anchor, ce_headers
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.audit.anchor_file import Line
 
 log = structlog.get_logger("vaultak.anchors")
@@ -106,5 +107,5 @@ def _said(error: Exception) -> str:
 def _line(topic: str, offset: int, value: bytes | None) -> Line:
     try:
         return Line(topic, offset, _decoder.decode(value or b""))
-    except msgspec.MsgspecError as e:
+    except UNREADABLE as e:
         return Line(topic, offset, None, f"is no anchor: {e}")

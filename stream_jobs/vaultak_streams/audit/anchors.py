@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from vaultak.control.signatures import key_id_of
 from vaultak.wire import GENESIS_HASH, Anchor, Head, canonical_json
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.sink.batches import Block
 
 
@@ -69,7 +70,7 @@ _hashed = msgspec.json.Decoder(_Hashed)
 def _hash_in(value: bytes) -> str:
     try:
         return _hashed.decode(value).hash
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
 
 

@@ -10,6 +10,7 @@ import typer
 
 from vaultak.errors import ConfigurationError
 from vaultak.wire import format_ts
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.alerts.options import AlertOptions
 from vaultak_streams.alerts.service import AlertStatus, alert_status_path
 from vaultak_streams.alerts.wording import Message
@@ -66,7 +67,7 @@ def status(as_json: Json = False) -> None:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=AlertStatus)
         silent_s = time.time() - path.stat().st_mtime
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         warn("vaultak: no alerts have run here; set VAULTAK_ALERT_URLS and `vaultak up`, or `vaultak alerts run`")
         raise typer.Exit(1) from None
     running = found.state == "running" and silent_s <= STATUS_STALE_S

@@ -14,6 +14,7 @@ import msgspec
 
 from vaultak.errors import ConfigurationError, VaultakError
 from vaultak.wire import format_ts
+from vaultak.wire.codec import UNREADABLE
 from vaultak.wire.senders import API_KEY, mac_key_of
 from vaultak_devstack.files import write_private
 
@@ -130,7 +131,7 @@ class ApiKeys:
                 keys = msgspec.json.decode(file.read(MAX_FILE_BYTES), type=list[ApiKey])
         except FileNotFoundError:
             self._keys, self._stamp = {}, None
-        except (OSError, msgspec.MsgspecError) as e:
+        except (OSError, *UNREADABLE) as e:
             raise VaultakError(f"cannot read the keys in `{self._path}`: {e}") from None
         else:
             self._keys, self._stamp = {key.key_id: key for key in keys}, stamp

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from vaultak.errors import ConfigurationError
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.console import queries
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.rendering import fragment, page
@@ -95,7 +96,7 @@ def explanation(text: str) -> list[dict[str, Any]]:
     """The contributions to a risk, the largest first; of what another version wrote, what can be read."""
     try:
         found = msgspec.json.decode(text, type=list[_Contribution])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return []
     return [msgspec.to_builtins(one) for one in sorted(found, key=lambda one: -one.contribution)]
 

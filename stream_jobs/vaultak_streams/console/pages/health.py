@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from vaultak.wire.codec import UNREADABLE
 from vaultak_streams.console import queries
 from vaultak_streams.console.desk import Desk
 from vaultak_streams.console.rendering import page
@@ -110,7 +111,7 @@ def _processes(data_dir: Path) -> list[Process]:
             with path.open("rb") as file:
                 process = msgspec.json.decode(file.read(MAX_STATUS_BYTES), type=Process)
             process.silent_s = max(0.0, time.time() - path.stat().st_mtime)
-        except (OSError, msgspec.MsgspecError) as e:
+        except (OSError, *UNREADABLE) as e:
             process = Process(name=path.stem, state="unreadable", detail=str(e))
         found.append(process)
     return found
