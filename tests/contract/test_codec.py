@@ -164,5 +164,5 @@ def test_timestamps_round_trip_to_the_microsecond(ts_us: int) -> None:
     "value", [b'"null"null', b'{"kind":"action"}null', b"null\xff", b'[null]{"a":null', b"[" * 5000 + b"null"]
 )
 def test_bytes_that_break_off_after_a_null_are_refused_as_any_other(value: bytes) -> None:
-    with pytest.raises(DecodeError):
-        decode_event(value)
+    with pytest.raises(wire.DecodeError):
+        wire.decode_event(value)

@@ -49,6 +49,7 @@ BAD = {
     b"{malformed": "malformed_json",
     b"\xff\xfe\x00": "malformed_json",
     b"null": "invalid",
+    b'"null"null': "invalid",
     action(100, action_type="teleport"): "invalid",
     action(101, kind="dance"): "invalid",
     action(102, agent_id=""): "invalid",
