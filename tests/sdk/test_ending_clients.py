@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vaultak.kafka_clients import end_client
+from security.certificates import Authority
+from vaultak.config import Settings
+from vaultak.kafka_clients import client_kwargs, end_client
 
 
 class Client:
@@ -52,3 +58,34 @@ async def test_who_is_cancelled_meanwhile_is() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_tls_connection_ends_though_the_other_side_says_no_goodbye(tmp_path: Path) -> None:
+    authority = Authority("a")
+    certificate = authority.server(tmp_path / "server.pem")
+    settings = Settings.from_env(
+        {
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_SSL_CAFILE": str(authority.trusted(tmp_path / "authority.pem")),
+        }
+    )
+    here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    here.load_cert_chain(certificate)
+    over = threading.Event()
+
+    def hears_nothing(listening: socket.socket) -> None:
+        with here.wrap_socket(listening.accept()[0], server_side=True):
+            over.wait(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(hears_nothing, listening))
+        try:
+            context = client_kwargs(settings)["ssl_context"]
+            _, writer = await asyncio.open_connection(*listening.getsockname(), ssl=context)
+            writer.write(b"a request")
+            writer.close()
+            async with asyncio.timeout(10):
+                await writer.wait_closed()
+        finally:
+            over.set()
+            await serving

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
+from failures.parts import Process
 from security.certificates import Authority
 from vaultak import Vaultak
 from vaultak.config import Settings
@@ -26,7 +29,10 @@ from vaultak_devstack.kafka_properties import Secured
 from vaultak_devstack.keys import command_signer
 from vaultak_devstack.ports import free_port
 from vaultak_devstack.topics import ensure_topics
+from vaultak_streams.agents.readiness import wait_until_ready
 from vaultak_streams.operate import send_command
+from vaultak_streams.store.client import connect
+from vaultak_streams.store.migrations import migrate
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -83,7 +89,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     secured = Secured(port, authority.server(folder / "broker.pem"), authority.trusted(folder / "authority.pem"))
     with KafkaBroker(folder / "kafka", secured=secured, users=PASSWORDS) as broker:
         asyncio.run(ensure_topics(broker.bootstrap_servers, PREFIX))
-        open_to_us = Settings.from_env({"VAULTAK_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
+        open_to_us = Settings.from_env(
+            {"VAULTAK_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "VAULTAK_TOPIC_PREFIX": PREFIX}
+        )
+        asyncio.run(wait_until_ready(open_to_us, print))  # as `vaultak migrate` does: the workers' changelog
         principals = {role: [f"User:{role}"] for role in ROLES}
         asyncio.run(apply_acls(open_to_us, acls_for(principals, PREFIX)))
         yield Deployment(folder, broker, port, folder / "authority.pem")
@@ -219,3 +228,36 @@ def test_the_sdk_publishes_and_obeys_with_an_agents_rights(
 
         assert asyncio.run(order(CommandType.KILL)).acks
         assert session.state is AgentState.KILLED
+
+
+def test_what_an_agent_does_is_judged_and_stored_with_no_more_rights_than_declared(
+    deployment: Deployment, clickhouse_database: Callable[..., str], tmp_path: Path
+) -> None:
+    migrate(clickhouse_database("admin"))
+    processes = [
+        Process([sys.executable, "-m", module], {**os.environ, **environment}, tmp_path / f"{role}.log")
+        for role, module, environment in (
+            ("worker", "vaultak_streams.agents.worker", deployment.environment("worker")),
+            (
+                "sink",
+                "vaultak_streams.sink",
+                deployment.environment("sink") | {"VAULTAK_CLICKHOUSE_DSN": clickhouse_database("writer")},
+            ),
+        )
+    ]
+    try:
+        for process in processes:
+            process.start()
+        with Vaultak(settings=deployment.settings("agent"), rollback_limit=0) as vt:
+            monitor = vt.monitor(f"agent-{uuid.uuid4().hex[:8]}", intercept=False)
+            action_id = monitor.check("tool_call", "tool:search", {"query": "weather"}).action_id
+            assert vt.flush(20)
+        sql = "SELECT count() FROM actions WHERE action_id = {id:String} AND scored_ts IS NOT NULL AND payload != ''"
+        deadline = time.monotonic() + 60
+        with connect(clickhouse_database("viewer")) as store:
+            while not store.query(sql, {"id": action_id}).rows[0][0]:
+                assert time.monotonic() < deadline, "\n".join(process.log.read_text() for process in processes)
+                time.sleep(0.2)
+    finally:
+        for process in processes:
+            process.kill()

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vaultak.config import Settings
 from vaultak.errors import ConfigurationError
 from vaultak_devstack.topics import ensure_topics
+from vaultak_streams.agents.readiness import wait_until_ready
 from vaultak_streams.agents.worker import run_worker
 from vaultak_streams.cli.connections import current_settings, open_store
 from vaultak_streams.cli.output import errors, print_json, say, warn
@@ -48,6 +49,7 @@ def migrate(
     report = asyncio.run(ensure_topics(servers, prefix, settings.kafka_security, timeout_s=max(wait, 1.0)))
     for mismatch in report.mismatches:
         warn(mismatch)
+    asyncio.run(asyncio.wait_for(wait_until_ready(settings, lambda _why: None), max(wait, 1.0)))
     say(f"topics: {len(report.created)} made, {len(report.existing)} there")
     applied = apply_migrations(settings.clickhouse_dsn, wait_s=wait)
     say(f"schema: {', '.join(applied) or 'up to date'}")
