@@ -8,6 +8,7 @@ import msgspec
 
 from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action
+from vaultak_models.peers import MAX_NAME, RARE, ROLE_LABEL, Peers
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.flow import PRIVATE, addresses_stranger, asks_outside, sends
 from vaultak_models.provenance.origin import Origin
@@ -16,7 +17,11 @@ from vaultak_models.target import DEFAULT_TARGETS, Target, Targets, whole
 
 
 def encounter(
-    profile: AgentProfile, action: Action, ts_us: int, targets: Targets = DEFAULT_TARGETS
+    profile: AgentProfile,
+    action: Action,
+    ts_us: int,
+    targets: Targets = DEFAULT_TARGETS,
+    peers: Peers | None = None,
 ) -> tuple[Sighting, StaticRisk, Origin]:
     """Look at an action in its session, and let time pass for the profile; it is not learnt yet."""
     target = targets.of(action.action_type, action.resource)
@@ -24,6 +29,9 @@ def encounter(
     met = profile.tracer.encounter(action, target, static.destructiveness)
     profile.advance(ts_us)
     payload, size = action.payload, action.payload_bytes
+    usual_kind = usual_place = False
+    if peers is not None and action.labels and (role := action.labels.get(ROLE_LABEL)):
+        usual_kind, usual_place = _usual(profile, action.agent_id, target, ts_us, peers, role[:MAX_NAME])
     seen = Sighting(
         target.kind,
         target.resource,
@@ -37,6 +45,8 @@ def encounter(
         static.sensitivity,
         met.unmentioned,
         met.repeats,
+        usual_kind,
+        usual_place,
     )
     origin = met.origin
     if target.flows or met.outside:
@@ -44,6 +54,24 @@ def encounter(
         if level > origin.provenance:
             origin = msgspec.structs.replace(origin, provenance=round(level, 4), way_out=True)
     return seen, static, origin
+
+
+def _usual(
+    profile: AgentProfile, agent_id: str, target: Target, ts_us: int, peers: Peers, role: str
+) -> tuple[bool, bool]:
+    """Of what is new or rare for this agent: whether others of its role do such things, and whether they do so there."""
+    usual_kind = usual_place = False
+    habit = profile.habits.get(target.kind)
+    if habit is None or habit.times < RARE:
+        thing = f"kind {target.kind}"
+        if habit is None:
+            peers.saw(role, thing, agent_id, ts_us)
+        usual_kind = peers.know(role, thing, agent_id, ts_us)
+    if target.group not in profile.groups:
+        thing = f"place {target.group}"
+        peers.saw(role, thing, agent_id, ts_us)
+        usual_place = peers.know(role, thing, agent_id, ts_us)
+    return usual_kind, usual_place
 
 
 def _way_out(

@@ -15,6 +15,7 @@ from vaultak_models.explanation import LEAST, NATS_OF_FULL_EVIDENCE, explain, re
 from vaultak_models.features import FEATURES
 from vaultak_models.forest import Floats
 from vaultak_models.model import RiskModel
+from vaultak_models.peers import Peers
 from vaultak_models.profile import READY_AFTER, AgentProfile, Oddness
 from vaultak_models.provenance.origin import Origin
 from vaultak_models.risk import DEFAULT, RiskConfig, Stakes, evidence, figure, fuse, fuse_unready, reach
@@ -54,10 +55,11 @@ class _Measured(msgspec.Struct, gc=False):
 
 
 class RiskEngine:
-    """Judges with one model. Holds no state of its own: that is in the profiles.
+    """Judges with one model. Holds no state of its own: that is in the profiles, and in `peers`.
 
-    An assessment depends on the earlier events of the same agent, on the model and on the configuration, on nothing
-    else: not on the cut into batches, not on other agents. Never raises on what an event holds.
+    An assessment depends on the earlier events of the same agent, on the model and on the configuration, and for an
+    agent with a role on what others of that role had done an hour before; on nothing else, not on the cut into
+    batches. Never raises on what an event holds.
     """
 
     def __init__(
@@ -67,11 +69,14 @@ class RiskEngine:
         *,
         tables: RiskTables | None = None,
         score: Callable[[Floats], Floats] | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        """`tables`: a deployment's own; `score`: another way to score rows by the model's forest, for comparisons."""
+        """`tables`: a deployment's own; `score`: another way to score rows by the model's forest, for comparisons;
+        `peers`: what agents of the same role are known to do, which judging adds to."""
         self._targets = DEFAULT_TARGETS if tables is None else Targets(StaticRiskModel(tables))
         self._model = model
         self._config = config
+        self.peers = Peers() if peers is None else peers
         self._score = score or scorer(model.forest)
         self._odd = reach(config.odd_evidence, model.tail_knots, model.tail_exceedance)
         self._very_odd = reach(config.very_odd_evidence, model.tail_knots, model.tail_exceedance)
@@ -94,7 +99,7 @@ class RiskEngine:
             if profile is None:
                 profile = profiles[event.agent_id] = AgentProfile()
             if isinstance(event, Action):
-                seen, static, origin = encounter(profile, event, ts_us, self._targets)
+                seen, static, origin = encounter(profile, event, ts_us, self._targets, self.peers)
                 if profile.events >= READY_AFTER:
                     measured.append(self._measure(place, profile, event, seen, static, origin))
                 else:

@@ -35,6 +35,10 @@ class Sighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Members of the payload whose values nobody named in this session before."""
     repeats: Count = 0
     """Actions of this kind in this session before this one."""
+    usual_kind: bool = False
+    """Other agents of its role do this kind of thing."""
+    usual_place: bool = False
+    """Other agents of its role work in this place."""
 
 
 def fields_of(payload: dict[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import math
 from vaultak_models.baseline import tally
 from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.peers import USUAL
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -15,7 +16,8 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
     """`-ln` of how often this agent's directories, hosts, tables and tools are new; 0 for a known one."""
     if seen.group in profile.groups:
         return 0.0
-    return bounded(-math.log(max(profile.new_groups.mean, 0.5 / (profile.events + 1))))
+    measured = bounded(-math.log(max(profile.new_groups.mean, 0.5 / (profile.events + 1))))
+    return min(measured, USUAL) if seen.usual_place else measured
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import math
 
 from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature, bounded
+from vaultak_models.peers import USUAL
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -14,7 +15,8 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
     """`-ln` of how often this agent's resources are new; 0 for a known one."""
     if seen.resource_id in profile.resources:
         return 0.0
-    return bounded(-math.log(max(profile.new_resources.mean, 0.5 / (profile.events + 1))))
+    measured = bounded(-math.log(max(profile.new_resources.mean, 0.5 / (profile.events + 1))))
+    return min(measured, USUAL) if seen.usual_place else measured
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:

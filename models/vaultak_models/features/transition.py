@@ -5,6 +5,7 @@ from __future__ import annotations
 from vaultak_models.baseline import tally
 from vaultak_models.baseline.habit import Habit
 from vaultak_models.features.feature import Feature
+from vaultak_models.peers import USUAL
 from vaultak_models.profile import AgentProfile
 from vaultak_models.sighting import Sighting
 
@@ -15,7 +16,8 @@ def measure(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> float
     if following is None:
         return 0.0
     times = following.kinds.get(seen.kind, 0)
-    return tally.surprise(times, following.total, len(profile.habits) + 1, 1.5)
+    measured = tally.surprise(times, following.total, len(profile.habits) + 1, 1.5)
+    return min(measured, USUAL) if seen.usual_kind else measured
 
 
 def describe(profile: AgentProfile, seen: Sighting, habit: Habit | None) -> tuple[str, str]:
