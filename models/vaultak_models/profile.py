@@ -100,6 +100,8 @@ class AgentProfile(msgspec.Struct, array_like=True):
     odd_sessions: list[str] = []
 
     tracer: Tracer = msgspec.field(default_factory=Tracer)
+    first_us: Time = 0
+    """When its first action was; 0 in profiles saved before this was kept."""
 
     @property
     def ready(self) -> bool:
@@ -117,6 +119,8 @@ class AgentProfile(msgspec.Struct, array_like=True):
         if ts_us > last:
             if last:
                 self.rates.decay((ts_us - last) / 1e6)
+            else:
+                self.first_us = ts_us
             self.last_ts_us = ts_us
         if self.waiting and ts_us >= self.due_us:
             due = [waiting for waiting in self.waiting if ts_us >= waiting.due_us]
