@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether worker and sink take events only from those who hold a key for their agent."""
     policy: Path | None = None
     clickhouse_dsn: str | None = None
+    clickhouse_cluster: str | None = None
+    """The replicated cluster behind that address, as its servers call it; `None` for one server."""
     kafka_security: dict[str, str] = {}
     """Keyword arguments for aiokafka: `security_protocol`, `sasl_mechanism`, `sasl_plain_username`, ...; files (`ssl_`)
     and where tokens come from (`oauth_`) are turned into what it takes by `vaultak.kafka_clients`."""
@@ -54,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             require_keys=_flag(env, "VAULTAK_REQUIRE_KEYS"),
             policy=Path(policy).expanduser() if policy else None,
             clickhouse_dsn=_get(env, "VAULTAK_CLICKHOUSE_DSN", "CLICKHOUSE_URL"),
+            clickhouse_cluster=_get(env, "VAULTAK_CLICKHOUSE_CLUSTER"),
             kafka_security=_security(env),
         )
 

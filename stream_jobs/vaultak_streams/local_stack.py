@@ -59,6 +59,7 @@ def local_stack(
         env=metrics,
         ready_file=sink_status_path(settings),
     )
+    cluster = (settings.clickhouse_cluster or "") if settings.clickhouse_dsn else ""
     return Stack(
         settings,
         broker=broker,
@@ -70,7 +71,7 @@ def local_stack(
             *_alerts(settings, metrics),
         ],
         ports=ports,
-        migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S),
+        migrate=lambda dsn: migrate(dsn, wait_s=MIGRATION_WAIT_S, cluster=cluster),
         report=report,
     )
 

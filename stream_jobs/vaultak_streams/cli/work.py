@@ -28,6 +28,7 @@ from vaultak_streams.ingest import ingest as publish
 from vaultak_streams.policy_files import load_policy
 from vaultak_streams.sink.__main__ import main as sink_main
 from vaultak_streams.store import queries
+from vaultak_streams.store.cluster import cluster_name
 from vaultak_streams.store.migrations import migrate as apply_migrations
 
 STOP_S = 10.0
@@ -40,18 +41,23 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     wait: Annotated[float, typer.Option(min=0, help="for so many seconds, until broker and ClickHouse answer")] = 60.0,
+    cluster: Annotated[
+        str, typer.Option(help="make the schema on this ClickHouse cluster, replicated [VAULTAK_CLICKHOUSE_CLUSTER]")
+    ] = "",
 ) -> None:
     """Make the topics and the schema that are missing, on the servers that the environment names; safe to repeat."""
     settings = current_settings()
     if not settings.clickhouse_dsn:
         raise ConfigurationError("VAULTAK_CLICKHOUSE_DSN: not set; name the server that takes the audit trail")
+    if name := cluster or settings.clickhouse_cluster or "":
+        cluster_name(name)
     servers, prefix = settings.bootstrap_servers, settings.topics.prefix
     report = asyncio.run(ensure_topics(servers, prefix, settings.kafka_security, timeout_s=max(wait, 1.0)))
     for mismatch in report.mismatches:
         warn(mismatch)
     asyncio.run(asyncio.wait_for(wait_until_ready(settings, lambda _why: None), max(wait, 1.0)))
     say(f"topics: {len(report.created)} made, {len(report.existing)} there")
-    applied = apply_migrations(settings.clickhouse_dsn, wait_s=wait)
+    applied = apply_migrations(settings.clickhouse_dsn, wait_s=wait, cluster=name)
     say(f"schema: {', '.join(applied) or 'up to date'}")
 
 
