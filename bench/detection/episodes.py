@@ -57,12 +57,12 @@ class Judged(NamedTuple):
 
 def simulate(seed: int, *, attacked: bool = True, agents: int = AGENTS) -> Fleet:
     """A fleet; with `attacked` each agent is attacked once, by the kinds in turn. The same seed gives the same."""
-    rng = random.Random(f"fleet/{seed}")  # noqa: S311 - a simulation
+    rng = random.Random(f"fleet/{seed}")
     members = make_agents(rng, make_roles(rng), agents)
     parts: list[list[Happening]] = []
     episodes: list[str] = []
     for index, agent in enumerate(members):
-        own = random.Random(f"fleet/{seed}/{index}")  # noqa: S311 - a simulation
+        own = random.Random(f"fleet/{seed}/{index}")
         sessions = list(live(agent, own))
         parts.extend(sessions)
         if attacked and (attack := _attack(agent, members, sessions, index, len(episodes), own)) is not None:

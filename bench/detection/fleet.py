@@ -188,10 +188,9 @@ def act(agent: Agent, step: Step, ts_us: int, session: str, rng: random.Random) 
     day = (ts_us - START_US) // DAY_US
     index = int(step.pool * rng.random() ** 2)
     name = f"{agent.names}-{day:02}-{index}" if step.dated else f"{agent.names}-{index}"
-    return make_action(
-        agent, step.action_type, step.template.format(name), session, ts_us,
-        dict.fromkeys(step.members, index), int(math.exp(min(13.0, rng.gauss(step.log_size + agent.sizes, step.spread)))),
-    )  # fmt: skip
+    size = int(math.exp(min(13.0, rng.gauss(step.log_size + agent.sizes, step.spread))))
+    payload: dict[str, object] = dict.fromkeys(step.members, index)
+    return make_action(agent, step.action_type, step.template.format(name), session, ts_us, payload, size)
 
 
 def make_action(

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vaultak.control.signatures import key_id_of, sign
 from vaultak.errors import ConfigurationError
-from vaultak.wire import Command, ModelPromotion, PolicyRecord
+from vaultak.wire import Command, ModelPromotion, PeerSighting, PolicyRecord
 from vaultak_devstack.files import write_private
 
 SEED_BYTES = 32
@@ -61,6 +61,12 @@ def promotion_signer(data_dir: Path) -> Callable[[ModelPromotion], ModelPromotio
     """A function that returns a promotion with this deployment's signature and key id."""
     key = load_or_create_key(data_dir)
     return lambda promotion: sign(promotion, key)
+
+
+def sighting_signer(data_dir: Path) -> Callable[[PeerSighting], PeerSighting]:
+    """A function that returns a sighting with this deployment's signature and key id."""
+    key = load_or_create_key(data_dir)
+    return lambda sighting: sign(sighting, key)
 
 
 def command_signer(data_dir: Path) -> Callable[[Command], Command]:

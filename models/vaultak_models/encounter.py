@@ -8,7 +8,7 @@ import msgspec
 
 from vaultak.policy.static_risk import StaticRisk
 from vaultak.wire import Action
-from vaultak_models.peers import MAX_NAME, RARE, ROLE_LABEL, Peers
+from vaultak_models.peers import MAX_NAME, OFTEN, RARE, ROLE_LABEL, Peers
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.flow import PRIVATE, addresses_stranger, asks_outside, sends
 from vaultak_models.provenance.origin import Origin
@@ -31,7 +31,7 @@ def encounter(
     payload, size = action.payload, action.payload_bytes
     usual_kind = usual_place = False
     if peers is not None and action.labels and (role := action.labels.get(ROLE_LABEL)):
-        usual_kind, usual_place = _usual(profile, action.agent_id, target, ts_us, peers, role[:MAX_NAME])
+        usual_kind, usual_place = _usual(profile, whole(action.agent_id), target, ts_us, peers, whole(role)[:MAX_NAME])
     seen = Sighting(
         target.kind,
         target.resource,
@@ -59,17 +59,22 @@ def encounter(
 def _usual(
     profile: AgentProfile, agent_id: str, target: Target, ts_us: int, peers: Peers, role: str
 ) -> tuple[bool, bool]:
-    """Of what is new or rare for this agent: whether others of its role do such things, and whether they do so there."""
+    """Of what is new or rare for this agent: whether others of its role do such things, and whether they do so there.
+
+    Of an agent that is always somewhere new, nothing is noted.
+    """
     usual_kind = usual_place = False
+    telling = not profile.mature or profile.new_groups.mean < OFTEN
     habit = profile.habits.get(target.kind)
     if habit is None or habit.times < RARE:
         thing = f"kind {target.kind}"
-        if habit is None:
+        if habit is None and telling:
             peers.saw(role, thing, agent_id, ts_us)
         usual_kind = peers.know(role, thing, agent_id, ts_us)
     if target.group not in profile.groups:
         thing = f"place {target.group}"
-        peers.saw(role, thing, agent_id, ts_us)
+        if telling:
+            peers.saw(role, thing, agent_id, ts_us)
         usual_place = peers.know(role, thing, agent_id, ts_us)
     return usual_kind, usual_place
 

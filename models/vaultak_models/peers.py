@@ -9,30 +9,22 @@ from __future__ import annotations
 
 from bisect import insort
 
-import msgspec
+from vaultak.wire import PeerSighting
 
 ROLE_LABEL = "role"
 NEEDED = 2
 """Other agents that must have done a thing."""
 SETTLED_US = 3_600_000_000
-MAX_ROLES = 1_024
-MAX_THINGS = 2_048
+MAX_ROLES = 256
+MAX_THINGS = 512
 """Of a role; beyond it the one first noted makes room."""
 MAX_NAME = 64
 RARE = 16
 """An agent that has done a kind of thing so often needs nobody to say that it is usual."""
-USUAL = 1.0
+OFTEN = 0.1
+"""A share of actions in new places from which an agent's news are no news."""
+USUAL = 0.3
 """The most nats that novelty counts for what peers do."""
-
-
-class PeerSighting(msgspec.Struct, frozen=True, gc=False):
-    """An agent of a role did something for the first time."""
-
-    role: str
-    thing: str
-    """`kind ...` or `place ...`, with what a profile calls it."""
-    agent_id: str
-    ts_us: int
 
 
 class Peers:
@@ -45,9 +37,10 @@ class Peers:
         """Things that made room for others."""
 
     def saw(self, role: str, thing: str, agent_id: str, ts_us: int) -> None:
-        """An agent judged here did a thing that is new for it. What that adds to is told by `take_news`."""
-        if self.merge(PeerSighting(role, thing, agent_id, ts_us)):
-            self._news.append(PeerSighting(role, thing, agent_id, ts_us))
+        """An agent judged here did a thing (`kind ...`, `place ...`) that is new for it."""
+        sighting = PeerSighting(role=role, thing=thing, agent_id=agent_id, ts_us=ts_us)
+        if self.merge(sighting):
+            self._news.append(sighting)
 
     def merge(self, sighting: PeerSighting) -> bool:
         """Take in a sighting, from here or elsewhere; whether that adds to what is known."""

@@ -107,6 +107,14 @@ EXAMPLES = {
         signature="ab" * 64,
         key_id="0123456789abcdef",
     ),
+    "peer-sighting": wire.PeerSighting(
+        role="biller",
+        thing="place db://pg/crm",
+        agent_id="billing-bot",
+        ts_us=1_772_438_922_539_518,
+        signature="ab" * 64,
+        key_id="0123456789abcdef",
+    ),
     "dead-letter": wire.DeadLetter(
         reason="invalid",
         detail="missing required field `agent_id`",

@@ -147,6 +147,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes, tuple[type[Exception]
     "verdict": (wire.decode_verdict, wire.encode(EXAMPLES["verdict"]), (DecodeError,)),
     "command": (wire.decode_command, wire.encode(EXAMPLES["command"]), (DecodeError,)),
     "policy": (wire.decode_policy, wire.encode(EXAMPLES["policy"]), (DecodeError,)),
+    "sighting": (wire.decode_peer_sighting, wire.encode(EXAMPLES["peer-sighting"]), (DecodeError,)),
     "promotion": (wire.decode_promotion, wire.encode(EXAMPLES["model-promotion"]), (DecodeError,)),
     "state": (wire.decode_state, wire.encode(EXAMPLES["agent-state"]), (DecodeError,)),
     "ack": (wire.decode_ack, wire.encode(EXAMPLES["ack"]), (DecodeError,)),

@@ -14,8 +14,9 @@ TS = "2026-02-02T02:40:00.000000Z"
 class Script:
     """Collects one agent's events; each call is `step_s` after the one before."""
 
-    def __init__(self, agent_id: str = "agent", step_s: float = 0.04) -> None:
+    def __init__(self, agent_id: str = "agent", step_s: float = 0.04, labels: dict[str, str] | None = None) -> None:
         self.agent_id = agent_id
+        self.labels = labels or {}
         self.step_s = step_s
         self.session_id = "s1"
         self.events: list[tuple[Event, int]] = []
@@ -33,6 +34,7 @@ class Script:
                 action_type=ActionType(action_type),
                 resource=resource,
                 payload=payload,
+                labels=self.labels,
             )
         )
         return action_id

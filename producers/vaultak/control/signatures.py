@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from vaultak.errors import ConfigurationError
-from vaultak.wire import Command, ModelPromotion, PolicyRecord, canonical_json
+from vaultak.wire import Command, ModelPromotion, PeerSighting, PolicyRecord, canonical_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 log = logging.getLogger("vaultak.control")
 
-Signed = TypeVar("Signed", Command, PolicyRecord, ModelPromotion)
-Message = Command | PolicyRecord | ModelPromotion
+Signed = TypeVar("Signed", Command, PolicyRecord, ModelPromotion, PeerSighting)
+Message = Command | PolicyRecord | ModelPromotion | PeerSighting
 _VARIABLE = "VAULTAK_CONTROL_PUBLIC_KEYS"
 
 

@@ -14,6 +14,7 @@ from vaultak.wire.codec import (
     decode_command,
     decode_dead_letter,
     decode_event,
+    decode_peer_sighting,
     decode_policy,
     decode_promotion,
     decode_state,
@@ -37,6 +38,7 @@ from vaultak.wire.headers import CONTENT_TYPE_JSON, ce_headers
 from vaultak.wire.ids import derived_uuid7, uuid7
 from vaultak.wire.incidents import Incident, IncidentStatus
 from vaultak.wire.models import ModelPromotion
+from vaultak.wire.peers import PeerSighting
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import format_ts, parse_ts, parse_ts_us
 from vaultak.wire.topics import Topics
@@ -70,6 +72,7 @@ __all__ = [
     "ModelPromotion",
     "Outcome",
     "OutcomeStatus",
+    "PeerSighting",
     "PolicyRecord",
     "Reason",
     "StateRecord",
@@ -82,6 +85,7 @@ __all__ = [
     "decode_command",
     "decode_dead_letter",
     "decode_event",
+    "decode_peer_sighting",
     "decode_policy",
     "decode_promotion",
     "decode_state",

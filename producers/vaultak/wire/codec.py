@@ -11,6 +11,7 @@ from vaultak.wire.commands import Ack, Command, StateRecord
 from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Event
 from vaultak.wire.models import ModelPromotion
+from vaultak.wire.peers import PeerSighting
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.timestamps import parse_ts_us
 from vaultak.wire.verdicts import Verdict
@@ -60,6 +61,7 @@ _commands = msgspec.json.Decoder(Command)
 _states = msgspec.json.Decoder(StateRecord)
 _policies = msgspec.json.Decoder(PolicyRecord)
 _promotions = msgspec.json.Decoder(ModelPromotion)
+_sightings = msgspec.json.Decoder(PeerSighting)
 _acks = msgspec.json.Decoder(Ack)
 _dead_letters = msgspec.json.Decoder(DeadLetter)
 
@@ -125,6 +127,10 @@ def decode_policy(value: bytes | None) -> PolicyRecord:
 
 def decode_promotion(value: bytes | None) -> ModelPromotion:
     return _decode(_promotions, value)
+
+
+def decode_peer_sighting(value: bytes | None) -> PeerSighting:
+    return _decode(_sightings, value)
 
 
 def decode_state(value: bytes | None) -> StateRecord:

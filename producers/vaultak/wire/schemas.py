@@ -18,6 +18,7 @@ from vaultak.wire.dead_letters import DeadLetter
 from vaultak.wire.events import Action, Context, Outcome
 from vaultak.wire.incidents import Incident
 from vaultak.wire.models import ModelPromotion
+from vaultak.wire.peers import PeerSighting
 from vaultak.wire.policies import PolicyRecord
 from vaultak.wire.verdicts import Verdict
 
@@ -32,6 +33,7 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
     "incident": Incident,
     "policy": PolicyRecord,
     "model-promotion": ModelPromotion,
+    "peer-sighting": PeerSighting,
     "dead-letter": DeadLetter,
     "anchor": Anchor,
 }

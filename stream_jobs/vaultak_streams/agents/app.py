@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
@@ -15,7 +15,7 @@ from vaultak.kafka_clients import client_kwargs
 from vaultak_streams.agents.changelog import Changelog
 from vaultak_streams.agents.job import StreamJob
 from vaultak_streams.agents.options import WorkerOptions, changelog_topic, group_id
-from vaultak_streams.agents.publisher import Publisher, Signer
+from vaultak_streams.agents.publisher import Publisher, SightingSigner, Signer
 from vaultak_streams.agents.readiness import wait_until_ready
 from vaultak_streams.agents.status import WorkerStatus
 from vaultak_streams.agents.transport import Inbox, Transport, Tuning
@@ -61,14 +61,17 @@ def make_app(
     pipeline: Pipeline[P],
     load_profile: Callable[[bytes], P],
     sign: Signer,
+    sign_sighting: SightingSigner,
     status: WorkerStatus,
     *,
     embedded: bool,
+    ready: Callable[[], Awaitable[Any]] | None = None,
     meter: WorkerMeter | None = None,
 ) -> JobApp:
     """The application of one worker, ready to start on the running event loop.
 
-    `embedded`: the broker is the stack's own, whose fetches are not woken by new records.
+    `embedded`: the broker is the stack's own, whose fetches are not woken by new records. `ready`: what is waited for
+    before partitions are taken up; the topics if nothing else is named.
     """
     session_s = options.session_timeout_s or (EMBEDDED_SESSION_S if embedded else SESSION_S)
     app = _bare_app(settings, options, session_s)
@@ -86,15 +89,22 @@ def make_app(
     app.transport = Transport(app.conf.broker_consumer, app)
     topic = app.actions_topic = settings.topics.actions
     names = settings.topics
-    app.output_topics = (names.verdicts, names.control, names.agent_state, names.incidents, names.dead_letter)
+    app.output_topics = (
+        names.verdicts,
+        names.control,
+        names.agent_state,
+        names.incidents,
+        names.dead_letter,
+        names.baselines,
+    )
     app.job = StreamJob(
         pipeline,
         load_profile,
-        Publisher(settings.topics, sign, f"/workers/{options.name}", app.producer),
+        Publisher(settings.topics, sign, sign_sighting, f"/workers/{options.name}", app.producer),
         Changelog(changelog_topic(settings), client),
         app.inbox,
         topic,
-        lambda: wait_until_ready(settings, lambda why: None),
+        ready or (lambda: wait_until_ready(settings, lambda why: None)),
         lambda: app.consumer,
         status,
         checkpoint_s=options.checkpoint_s,

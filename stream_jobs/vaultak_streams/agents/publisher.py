@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from vaultak.wire import Command, DeadLetter, Incident, StateRecord, Topics, Verdict, ce_headers, encode
+from vaultak.wire import (
+    Command,
+    DeadLetter,
+    Incident,
+    PeerSighting,
+    StateRecord,
+    Topics,
+    Verdict,
+    ce_headers,
+    encode,
+    format_ts,
+)
 from vaultak_streams.pipeline.step import StepResult
 
 Signer = Callable[[Command], Command]
+SightingSigner = Callable[[PeerSighting], PeerSighting]
 Delivery = Awaitable[Any]
 
 
@@ -35,9 +48,12 @@ class Producer(Protocol):
 class Publisher:
     """Sends results in order; `take` hands over the deliveries that a checkpoint has to wait for."""
 
-    def __init__(self, topics: Topics, sign: Signer, source: str, producer: Producer) -> None:
+    def __init__(
+        self, topics: Topics, sign: Signer, sign_sighting: SightingSigner, source: str, producer: Producer
+    ) -> None:
         self._topics = topics
         self._sign = sign
+        self._sign_sighting = sign_sighting
         self._source = source
         self._producer = producer
         self._outstanding: list[Delivery] = []
@@ -67,6 +83,8 @@ class Publisher:
             self.outstanding += len(messages)
         for letter in result.dead_letters:
             await self._dead_letter(letter)
+        for sighting in result.sightings:
+            await self._sighting(self._sign_sighting(sighting))
 
     async def save(self, topic: str, partition: int, entries: list[tuple[str, bytes | None]]) -> list[Delivery]:
         """Write states into a changelog; returns the deliveries. `None` is a tombstone."""
@@ -94,6 +112,12 @@ class Publisher:
         where = f"{letter.topic}/{letter.partition}/{letter.offset}"
         headers = ce_headers("dead-letter", where, self._source, letter.ts)
         await self._send(self._topics.dead_letter, None, encode(letter), headers)
+
+    async def _sighting(self, sighting: PeerSighting) -> None:
+        key = f"{sighting.role}\n{sighting.thing}\n{sighting.agent_id}\n"
+        identity = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        headers = ce_headers("peer-sighting", identity, self._source, format_ts(sighting.ts_us / 1e6))
+        await self._send(self._topics.baselines, key, encode(sighting), headers)
 
     async def _send(self, topic: str, key: str | None, value: bytes, headers: Any) -> None:
         delivery = await self._producer.deliver(topic, value, None if key is None else key.encode(), None, headers)

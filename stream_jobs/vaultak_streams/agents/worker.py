@@ -21,10 +21,12 @@ from vaultak.control.policies import Shelf
 from vaultak.errors import VaultakError
 from vaultak.policy import PolicySettings
 from vaultak.policy.rules import CompiledRules
-from vaultak_devstack.keys import command_signer
+from vaultak_devstack.keys import command_signer, sighting_signer
 from vaultak_models.model import RiskModel
+from vaultak_models.peers import Peers
 from vaultak_streams.agents.app import JobApp, make_app
 from vaultak_streams.agents.changelog import ChangelogLostError
+from vaultak_streams.agents.follow_peers import PeersFollower
 from vaultak_streams.agents.follow_policies import follow_policies
 from vaultak_streams.agents.options import WorkerOptions, status_path
 from vaultak_streams.agents.readiness import Ready, wait_until_ready
@@ -74,8 +76,10 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     version = registry.current().version
     if options.model is None:
         registry.model_of(version)  # what is not that version does not judge
-    pipeline = make_pipeline(policy, options.model or registry.place_of(version))
-    sign = command_signer(settings.data_dir)
+    peers = Peers()
+    pipeline = make_pipeline(policy, options.model or registry.place_of(version), peers)
+    sign, sign_sighting = command_signer(settings.data_dir), sighting_signer(settings.data_dir)
+    fellows = PeersFollower(settings, peers)
     status = WorkerStatus(
         name=options.name,
         bootstrap_servers=settings.bootstrap_servers,
@@ -85,14 +89,24 @@ async def serve(settings: Settings, options: WorkerOptions, policy: PolicySettin
     file, meter = StatusFile(status_path(settings, options.number), status), WorkerMeter()
 
     def make(ready: Ready) -> JobApp:
-        return make_app(settings, options, pipeline, load_profile, sign, status, embedded=ready.embedded, meter=meter)
+        return make_app(
+            settings, options, pipeline, load_profile, sign, sign_sighting, status,
+            embedded=ready.embedded, ready=all_there, meter=meter,
+        )  # fmt: skip
+
+    async def all_there() -> None:
+        await wait_until_ready(settings, lambda why: None)
+        await fellows.caught_up()
 
     def swap(model: RiskModel) -> None:
-        pipeline.use(make_engine(model, policy))
+        pipeline.use(make_engine(model, policy, peers))
         status.model_version = pipeline.model_version
         log.info("judging with model %s from here on", status.model_version)
 
-    following = [asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status)))]
+    following = [
+        asyncio.create_task(follow_policies(settings, lambda shelf: _adopt(shelf, pipeline, status))),
+        asyncio.create_task(fellows.run()),
+    ]
     if options.model is None:
         following.append(asyncio.create_task(follow_models(registry, version, swap)))
         following.append(asyncio.create_task(follow_promotions(settings, registry)))

@@ -21,6 +21,7 @@ from vaultak.wire import (
     Event,
     Incident,
     IncidentStatus,
+    PeerSighting,
     Reason,
     StateRecord,
     Verdict,
@@ -51,6 +52,8 @@ class StepResult(msgspec.Struct):
     states: list[StateRecord] = []
     incidents: list[Incident] = []
     dead_letters: list[DeadLetter] = []
+    sightings: list[PeerSighting] = []
+    """What is new for agents with a role, for the workers that judge others of it; not signed yet."""
     counters: Counter[str] = msgspec.field(default_factory=Counter)
     """`records`, `actions`, `verdicts`, `duplicates`, `redelivered`, `dead_letters.<reason>`, `decisions.<decision>`,
     `commands.<command>`, `commands.suppressed`, `agents.forgotten`, `rates.forgotten` (see `Tally.forgotten`)."""
@@ -71,8 +74,15 @@ class Pipeline(Generic[P]):
     equal byte for byte on every machine, `scored_ts` aside. Never raises on what a record contains.
     """
 
-    def __init__(self, engine: Engine[P], policy: PolicySettings | Rules) -> None:
+    def __init__(
+        self,
+        engine: Engine[P],
+        policy: PolicySettings | Rules,
+        take_news: Callable[[], list[PeerSighting]] = list,
+    ) -> None:
+        """`take_news`: what judging has found out since it was last asked, that other workers should know."""
         self._engine = engine
+        self._take_news = take_news
         self._impostors = Impostors()
         self._rules = policy if isinstance(policy, Rules) else Rules(policy)
 
@@ -104,6 +114,7 @@ class Pipeline(Generic[P]):
         for item, assessment in zip(items, self._judge(items, shard, now_us, result), strict=True):
             if assessment is not None and isinstance(item.event, Action):
                 self._conclude(item, item.event, assessment, now_us, result)
+        result.sightings = self._take_news()
         result.dead_letters.sort(key=lambda letter: letter.offset)
         result.counters["records"] += len(records)
         if shard.forgotten > forgotten:
