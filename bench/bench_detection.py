@@ -1,108 +1,32 @@
-"""What the default configuration stops on labelled recordings: histories, then tests, judged in order.
+"""What is detected with the default configuration, one model for all.
 
-`python -m bench detection` reads the sets from `VAULTAK_EVAL_DIR` (or `../shared/eval` beside the repository) and
-prints what its `score.py` says of the verdicts. `python -m bench.bench_detection --half developing|other` scores a half
-of the sessions, by a hash of their ids: what is chosen while looking at one is to be measured on the other.
+`python -m bench detection` prints three tables: recordings of real agents (from `VAULTAK_EVAL_DIR`, or `../shared/eval`
+beside the repository) by their own `score.py`; a simulated fleet under eight kinds of attack; public sets of outliers.
+`python -m bench.bench_detection --half developing|other` scores a half of the recorded sessions, by a hash of their
+ids: what is chosen while looking at one is to be measured on the other.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench.timing import say
-from vaultak.wire import Action, Event, decode_event
-from vaultak_models.engine import Assessment, RiskEngine
-from vaultak_models.model import RiskModel
-from vaultak_models.profile import AgentProfile
-
-PAUSE, ALERT = 0.7, 0.5
-ALL, HALVES = "all", ("developing", "other")
-
-
-def eval_dir() -> Path | None:
-    """Where the recordings are, or `None`."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "eval"
-    directory = Path(os.environ.get("VAULTAK_EVAL_DIR", default))
-    return directory if (directory / "score.py").is_file() else None
-
-
-def sets(directory: Path) -> dict[str, Path]:
-    """The recorded sets by name, each as the common start of its files' names."""
-    suffix = ".labels.json"
-    return {
-        p.name.removesuffix(suffix): Path(str(p).removesuffix(suffix)) for p in sorted(directory.glob(f"*/*{suffix}"))
-    }
-
-
-def events(path: Path) -> list[tuple[Event, int]]:
-    import gzip
-
-    with gzip.open(path, "rb") as file:
-        return [decode_event(line.strip(), now_us=None) for line in file if line.strip()]
-
-
-def judge(base: Path, engine: RiskEngine) -> list[tuple[Event, Assessment | None]]:
-    """Every event of the test recording with its assessment, after the history."""
-    history, test = events(Path(f"{base}.history.jsonl.gz")), events(Path(f"{base}.test.jsonl.gz"))
-    profiles: dict[str, AgentProfile] = {}
-    engine.judge(history, profiles)
-    results = list(zip((event for event, _ in test), engine.judge(test, profiles), strict=True))
-    largest = max(len(profile.to_bytes()) for profile in profiles.values())
-    say(f"  {len(profiles)} profiles, the largest {largest:,} bytes")
-    return results
-
-
-def decision(risk: float) -> str:
-    return "pause" if risk >= PAUSE else "alert" if risk >= ALERT else "allow"
-
-
-def labels_of(base: Path, half: str) -> dict[str, object]:
-    """The labels of a set by session, all of them or those of a half."""
-    labels: dict[str, object] = json.loads(Path(f"{base}.labels.json").read_text())
-    if half == ALL:
-        return labels
-    return {session: label for session, label in labels.items() if _half_of(session) == half}
-
-
-def _half_of(session: str) -> str:
-    return HALVES[hashlib.sha256(session.encode()).digest()[-1] % 2]
-
-
-def score(directory: Path, base: Path, results: list[tuple[Event, Assessment | None]], half: str = ALL) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file, tempfile.NamedTemporaryFile("w") as labels:
-        json.dump(labels_of(base, half), labels)
-        labels.flush()
-        for event, a in results:
-            if isinstance(event, Action) and a is not None:
-                verdict = {"action_id": event.action_id, "session_id": event.session_id, "risk": a.risk}
-                file.write(json.dumps({**verdict, "decision": decision(a.risk)}) + "\n")
-        file.flush()
-        command = [sys.executable, str(directory / "score.py"), labels.name, file.name]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+from bench.detection import episodes, public_sets, recordings
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.bench_detection")
-    parser.add_argument("sets", nargs="*", help="names of sets; none: all")
-    parser.add_argument("--half", choices=(ALL, *HALVES), default=ALL, help="of the sessions that are scored")
+    parser.add_argument("sets", nargs="*", help="names of recorded sets, `fleet`, `public`; none: all")
+    parser.add_argument("--half", choices=(recordings.ALL, *recordings.HALVES), default=recordings.ALL)
     options = parser.parse_args(arguments)
-    directory = eval_dir()
-    if directory is None:
-        say("no recordings: set VAULTAK_EVAL_DIR to a directory with score.py and the sets")
-        return 2
-    engine = RiskEngine(RiskModel.load())
-    for name, base in sets(directory).items():
-        if not options.sets or name in options.sets:
-            say(f"\n### {name}")
-            say(score(directory, base, judge(base, engine), options.half))
+    wanted = set(options.sets)
+    if names := wanted - {"fleet", "public"} or not wanted:
+        recordings.report(tuple(names) if wanted else (), options.half)
+    if not wanted or "fleet" in wanted:
+        episodes.report()
+    if not wanted or "public" in wanted:
+        public_sets.report()
     return 0
 
 

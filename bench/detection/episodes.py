@@ -14,6 +14,7 @@ from sklearn.ensemble import IsolationForest
 
 from bench.detection.attacks import KINDS
 from bench.detection.fleet import AGENTS, DAY_US, START_US, Agent, Happening, in_order, live, make_agents, make_roles
+from bench.timing import say
 from vaultak.wire import Action
 from vaultak_models.engine import RiskEngine
 from vaultak_models.exits import scorer
@@ -55,15 +56,18 @@ class Judged(NamedTuple):
     episodes: list[str]
 
 
-def simulate(seed: int, *, attacked: bool = True, agents: int = AGENTS) -> Fleet:
-    """A fleet; with `attacked` each agent is attacked once, by the kinds in turn. The same seed gives the same."""
+def simulate(seed: int, *, attacked: bool = True, steady: bool = False, agents: int = AGENTS) -> Fleet:
+    """A fleet; with `attacked` each agent is attacked once, by the kinds in turn. The same seed gives the same.
+
+    `steady`: without releases, backlogs and late sessions.
+    """
     rng = random.Random(f"fleet/{seed}")
-    members = make_agents(rng, make_roles(rng), agents)
+    members = make_agents(rng, make_roles(rng), agents, steady=steady)
     parts: list[list[Happening]] = []
     episodes: list[str] = []
     for index, agent in enumerate(members):
         own = random.Random(f"fleet/{seed}/{index}")
-        sessions = list(live(agent, own))
+        sessions = list(live(agent, own, steady=steady))
         parts.extend(sessions)
         if attacked and (attack := _attack(agent, members, sessions, index, len(episodes), own)) is not None:
             kind, happenings = attack
@@ -200,3 +204,40 @@ def measure(judged: list[Judged], detector: str, limit: float) -> Result:
         float(quiet.mean()),
         {kind: float(np.median(found)) for kind, found in before.items()},
     )
+
+
+CALIBRATION, TEST = (101, 102, 103, 104), (1, 2, 3, 4)
+"""Seeds: thresholds are fixed on the first, at which nothing else is looked."""
+SHARES = (0.001, 0.01)
+
+
+def report() -> None:
+    """Print what is seen of the attacks on a fleet, and when, beside what a forest over raw features sees."""
+    model = RiskModel.load()
+    for title, steady in (("steady", True), ("with releases, backlogs and late sessions", False)):
+        raw = raw_forest(simulate(CALIBRATION[0] - 1, attacked=False, steady=steady))
+        calibration = [judge(simulate(seed, attacked=False, steady=steady), model, raw) for seed in CALIBRATION]
+        test = [judge(simulate(seed, steady=steady), model, raw) for seed in TEST]
+        quiet, attacks = sum(int(one.quiet.sum()) for one in test), sum(len(one.episodes) for one in test)
+        say(f"\n### simulated fleet, {title}: {attacks} attacks, {quiet:,} ordinary actions\n")
+        _table(calibration, test)
+
+
+def _table(calibration: list[Judged], test: list[Judged]) -> None:
+    say("| detector | false alarms wanted | realised | " + " | ".join(KINDS) + " | mean |")
+    say("|" + "---|" * (len(KINDS) + 4))
+    for detector in DETECTORS:
+        for share in SHARES:
+            result = measure(test, detector, threshold(calibration, detector, share))
+            mean = sum(result.recall.values()) / len(result.recall)
+            cells = [_cell(result, kind) for kind in KINDS]
+            say(f"| {detector} | {share:.1%} | {result.realised:.2%} | {' | '.join(cells)} | {mean:.3f} |")
+
+
+def _cell(result: Result, kind: str) -> str:
+    """Recall, and the median share of an episode's harmful actions before the first alarm."""
+    if kind not in result.recall:
+        return "-"
+    if kind not in result.before:
+        return f"{result.recall[kind]:.2f}"
+    return f"{result.recall[kind]:.2f} ({result.before[kind]:.0%})"

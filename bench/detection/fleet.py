@@ -144,11 +144,11 @@ def make_step(rng: random.Random, topics: list[str]) -> Step:
     )
 
 
-def make_agents(rng: random.Random, roles: list[Role], count: int = AGENTS) -> list[Agent]:
-    return [_agent(f"agent-{index}", roles[index % len(roles)], rng) for index in range(count)]
+def make_agents(rng: random.Random, roles: list[Role], count: int = AGENTS, *, steady: bool = False) -> list[Agent]:
+    return [_agent(f"agent-{index}", roles[index % len(roles)], rng, steady) for index in range(count)]
 
 
-def _agent(agent_id: str, role: Role, rng: random.Random) -> Agent:
+def _agent(agent_id: str, role: Role, rng: random.Random, steady: bool) -> Agent:
     agent = Agent(
         agent_id=agent_id,
         role=role,
@@ -161,17 +161,17 @@ def _agent(agent_id: str, role: Role, rng: random.Random) -> Agent:
     for day in range(DAYS):
         mean = agent.sessions_a_day * (role.weekend if day % 7 >= 5 else 1.0)
         for _ in range(_poisson(rng, mean)):
-            agent.plan.append(_session(day, role, rng))
+            agent.plan.append(_session(day, role, rng, steady))
     agent.plan.sort()
     return agent
 
 
-def _session(day: int, role: Role, rng: random.Random) -> tuple[int, int, int]:
+def _session(day: int, role: Role, rng: random.Random, steady: bool) -> tuple[int, int, int]:
     first, last = role.hours
     hour = rng.uniform(first, last)
-    if last - first < 24 and rng.random() < 0.01:  # someone stays late, or begins early
+    if not steady and last - first < 24 and rng.random() < 0.01:  # someone stays late, or begins early
         hour = rng.uniform(max(0, first - 3), min(24, last + 3))
-    backlog = rng.random() < 0.01
+    backlog = not steady and rng.random() < 0.01
     workflows = rng.randint(15, 40) if backlog else rng.randint(1, 4)
     return START_US + day * DAY_US + int(hour * HOUR_US), workflows, 20 if backlog else 100
 
@@ -216,13 +216,13 @@ def make_action(
     )
 
 
-def live(agent: Agent, rng: random.Random) -> Iterator[list[Happening]]:
+def live(agent: Agent, rng: random.Random, *, steady: bool = False) -> Iterator[list[Happening]]:
     """What an agent does of its own accord, session by session."""
     free_us = 0
     for number, (start_us, workflows, pace) in enumerate(agent.plan):
         ts_us = max(start_us, free_us)
         session, happenings = f"{agent.agent_id}/{number}", []
-        released = ts_us >= START_US + agent.role.release_day * DAY_US + 10 * HOUR_US
+        released = not steady and ts_us >= START_US + agent.role.release_day * DAY_US + 10 * HOUR_US
         for _ in range(workflows):
             steps = [agent.role.steps[i] for i in rng.choices(agent.role.workflows, agent.weights)[0]]
             if released and rng.random() < 0.3:
