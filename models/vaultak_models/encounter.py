@@ -12,6 +12,7 @@ from vaultak_models.peers import MAX_NAME, OFTEN, RARE, ROLE_LABEL, Peers
 from vaultak_models.profile import AgentProfile
 from vaultak_models.provenance.flow import PRIVATE, addresses_stranger, asks_outside, sends
 from vaultak_models.provenance.origin import Origin
+from vaultak_models.provenance.unseen import takes_unseen
 from vaultak_models.sighting import Sighting, fields_of, size_of
 from vaultak_models.target import DEFAULT_TARGETS, Target, Targets, whole
 
@@ -49,6 +50,9 @@ def encounter(
         usual_place,
     )
     origin = met.origin
+    level = takes_unseen(profile.habits.get(target.kind), met.unmentioned, static.destructiveness)
+    if level > origin.provenance and profile.ready:
+        origin = msgspec.structs.replace(origin, provenance=round(level, 4), unseen=True)
     if target.flows or met.outside:
         level = _way_out(profile, action, target, static, ts_us, outside=met.outside)
         if level > origin.provenance:

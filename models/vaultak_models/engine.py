@@ -132,8 +132,9 @@ class RiskEngine:
         )
         # By the sum alone, so that what a profile learns does not wait for the forest.
         oddness = _NOT_ODD
-        if total >= self._odd:
-            oddness = Oddness.MUCH if total >= self._very_odd and profile.mature else Oddness.SOME
+        if total >= self._odd or origin.unseen:
+            much = (total >= self._very_odd or origin.unseen) and profile.mature
+            oddness = Oddness.MUCH if much else Oddness.SOME
         profile.take_in(seen, action.session_id, oddness)
         return measured
 

@@ -40,6 +40,9 @@ def reasons_of_origin(origin: Origin) -> tuple[Contribution, ...]:
     if origin.way_out:
         value = "sends to a stranger after untrusted input and private data"
         return (Contribution("flow of data", value, "a known or requested receiver", origin.provenance),)
+    if origin.unseen:
+        value = "takes away what nobody named in this session"
+        return (Contribution("origin of the target", value, "it looks first", origin.provenance),)
     if origin.foreign is None:
         return (
             Contribution("no reason in the request", "nothing asked for it", "the request asks", origin.provenance),

@@ -59,6 +59,8 @@ class Origin(msgspec.Struct, frozen=True):
     """All that name something; none when there is nothing to ask."""
     way_out: bool = False
     """Whether the provenance is that of a flow: untrusted input, private data, and now a stranger."""
+    unseen: bool = False
+    """Whether it is that of a target that nobody named, see `provenance.unseen`."""
 
 
 NOTHING_TO_ASK = Origin(0.0, 1.0, 0.0, None, [])
